@@ -1,0 +1,205 @@
+# imgproxy-gateway. `make run` starts the whole stack, `make test` runs every test; `make help` lists the rest.
+# One plain Makefile: each room of spoa/ is a library, found by its files; a program is a folder with a main.c.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := build
+MAKEFLAGS += --no-builtin-rules
+
+VERSION := 0.1.0
+SANITIZE ?=
+COVERAGE ?=
+
+# A build with sanitizers or coverage has its own folder, so that kinds of builds never mix.
+comma := ,
+variant := $(subst $(comma),-,$(SANITIZE))$(if $(COVERAGE),coverage)
+O ?= build$(if $(variant),/$(variant))
+BIN := $(if $(variant),$(O)/bin,bin)
+
+CC := gcc
+PKG_CONFIG ?= pkg-config
+pkg = $(shell $(PKG_CONFIG) $(1) $(2) 2>/dev/null)
+
+WARN := -Wall -Wextra -Werror -Wmissing-prototypes -Wstrict-prototypes -Wshadow -Wwrite-strings -Wcast-qual -Wvla \
+	-Wformat=2 -Wundef -Wpointer-arith
+HARDEN := -fstack-protector-strong -fstack-clash-protection -fcf-protection -fPIE $(if $(variant),,-D_FORTIFY_SOURCE=2)
+CPPFLAGS := -D_GNU_SOURCE -DGATEWAY_VERSION='"$(VERSION)"' -Ispoa
+CFLAGS := -std=c11 -O2 -g -fno-omit-frame-pointer $(WARN) $(HARDEN)
+LDFLAGS := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
+ifneq ($(SANITIZE),)
+# The sanitizers hide from gcc what bounds a string: its guesses about snprintf() are wrong there.
+CFLAGS += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -O1 -Wno-format-truncation
+LDFLAGS += -fsanitize=$(SANITIZE)
+endif
+ifneq ($(COVERAGE),)
+CFLAGS += --coverage -O0
+LDFLAGS += --coverage
+endif
+
+# The rooms, lowest first: a room may use those before it in `uses_ROOM` only (checked by tests/lint/includes.sh).
+ROOMS := base spop imgurl policy io store
+PROGRAMS := agent api cli
+uses_base :=
+uses_spop := base
+uses_imgurl := base
+uses_policy := base
+uses_io := base
+uses_store := io policy base
+uses_agent := store io policy imgurl spop base
+uses_api := io base
+uses_cli := store io policy base
+
+libs_base := $(call pkg,--libs,yaml-0.1)
+libs_spop :=
+libs_imgurl := -lcrypto
+libs_policy := -lcrypto -lz
+libs_io := -lev -lpq -lhiredis -lmicrohttpd -lpthread
+libs_store := -llmdb
+libs_agent :=
+libs_api := -lmicrohttpd -ljansson -lcrypto -lpthread
+libs_cli := -ljansson -lcrypto
+
+cppflags_io := -I$(shell pg_config --includedir 2>/dev/null || echo /usr/include/postgresql)
+
+program_agent := gateway-agent
+program_api := gateway-api
+program_cli := gatewayctl
+
+all_rooms := $(ROOMS) $(PROGRAMS)
+archive = $(foreach r,$(1),$(O)/lib$(r).a)
+link_libs = $(foreach r,$(1),$(libs_$(r)))
+objects_of = $(patsubst %.c,$(O)/%.o,$(filter-out %/main.c,$(wildcard spoa/$(1)/*.c)))
+
+binaries := $(foreach p,$(PROGRAMS),$(if $(wildcard spoa/$(p)/main.c),$(BIN)/$(program_$(p))))
+standin := $(if $(wildcard tests/standin/main.c),$(O)/tests/imgproxy-standin)
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+
+.PHONY: setup
+setup: ## install the Debian packages that building, running and testing need (root or sudo)
+	compose/local/setup.sh run test
+
+.PHONY: build
+build: $(binaries) $(standin) ## compile the programs into bin/
+
+# ---- libraries and programs ------------------------------------------------------------------------------------------
+
+define room_rules
+$(O)/lib$(1).a: $$(call objects_of,$(1))
+	@rm -f $$@
+	@ar rcs $$@ $$^
+endef
+$(foreach r,$(all_rooms),$(eval $(call room_rules,$(r))))
+
+define program_rules
+$(BIN)/$(program_$(1)): $(O)/spoa/$(1)/main.o $(call archive,$(1) $(uses_$(1)))
+	@mkdir -p $$(@D)
+	@echo "  LD      $$@"
+	@$(CC) $(CFLAGS) $(LDFLAGS) -o $$@ $(O)/spoa/$(1)/main.o -Wl,--start-group $(call archive,$(1) $(uses_$(1))) -Wl,--end-group $(call link_libs,$(1) $(uses_$(1)))
+endef
+$(foreach p,$(PROGRAMS),$(eval $(call program_rules,$(p))))
+
+$(O)/spoa/%.o: spoa/%.c $(O)/flags
+	@mkdir -p $(@D)
+	@echo "  CC      $<"
+	@$(CC) $(CPPFLAGS) $(cppflags_$(word 2,$(subst /, ,$<))) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# Rebuilds everything when the flags change.
+$(O)/flags: FORCE
+	@mkdir -p $(O)
+	@printf '%s\n' '$(subst ','\'',$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS))' > $@
+FORCE:
+
+$(O)/tests/imgproxy-standin: $(wildcard tests/standin/*.c tests/standin/*.h) $(O)/flags
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	@$(CC) -D_GNU_SOURCE $(call pkg,--cflags,vips) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^) $(call pkg,--libs,vips) -lmicrohttpd -lcrypto -lpthread
+
+# ---- unit tests: one program a test file, linked with its own room and those below it alone ---------------------------
+
+unit_sources := $(foreach r,$(all_rooms),$(wildcard tests/unit/$(r)/test_*.c))
+unit_programs := $(patsubst tests/unit/%.c,$(O)/unit/%,$(unit_sources))
+fuzz_names := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+replay_programs := $(patsubst %,$(O)/fuzz/replay_%,$(fuzz_names))
+
+.SECONDEXPANSION:
+$(O)/unit/%: tests/unit/%.c $$(call archive,$$(firstword $$(subst /, ,$$*)) $$(uses_$$(firstword $$(subst /, ,$$*)))) $(O)/flags
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	@$(CC) $(CPPFLAGS) $(cppflags_$(firstword $(subst /, ,$*))) -Itests/unit -DTEST_DATA='"tests/unit/data"' $(CFLAGS) $(LDFLAGS) \
+		$(shell sed -n 's/^\/\* LDFLAGS: \(.*\) \*\/$$/\1/p' $<) -MMD -MP -MF $@.d -o $@ $< \
+		-Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call link_libs,$(firstword $(subst /, ,$*)) $(uses_$(firstword $(subst /, ,$*)))) -lcmocka
+
+# A fuzz target names its room in its first line: /* ROOM: spop */
+fuzz_room = $(shell sed -n 's/^\/\* ROOM: \([a-z]*\) \*\/$$/\1/p' tests/fuzz/fuzz_$(1).c)
+$(O)/fuzz/replay_%: tests/fuzz/fuzz_%.c tests/fuzz/replay_main.c $$(call archive,$$(call fuzz_room,$$*) $$(uses_$$(call fuzz_room,$$*))) $(O)/flags
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	@$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call link_libs,$(call fuzz_room,$*) $(uses_$(call fuzz_room,$*)))
+
+.PHONY: test-unit
+test-unit: $(unit_programs) $(replay_programs) ## unit tests and the replay of the fuzz corpora; no server needed
+	@tests/run-unit.sh $(O) $(unit_programs) -- $(replay_programs)
+
+# clang-built fuzzers; FUZZ_TIME is in seconds for each target.
+FUZZ_TIME ?= 60
+fuzz_programs := $(patsubst %,$(O)/libfuzzer/%,$(fuzz_names))
+$(O)/libfuzzer/%: tests/fuzz/fuzz_%.c $(wildcard spoa/*/*.c spoa/*/*.h)
+	@mkdir -p $(@D)
+	clang $(CPPFLAGS) -std=c11 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -o $@ $< \
+		$(filter-out %/main.c,$(foreach r,$(call fuzz_room,$*) $(uses_$(call fuzz_room,$*)),$(wildcard spoa/$(r)/*.c))) \
+		$(call link_libs,$(call fuzz_room,$*) $(uses_$(call fuzz_room,$*)))
+
+.PHONY: fuzz
+fuzz: $(fuzz_programs) ## run every fuzz target under ASan and UBSan for FUZZ_TIME seconds each
+	@for name in $(fuzz_names); do \
+		mkdir -p $(O)/fuzz-work/$$name && echo "== $$name" && \
+		$(O)/libfuzzer/$$name -max_total_time=$(FUZZ_TIME) -print_final_stats=1 -artifact_prefix=$(O)/fuzz-work/$$name. \
+			$(O)/fuzz-work/$$name tests/fuzz/corpus/$$name || exit 1; \
+	done
+
+# ---- everything that runs servers ------------------------------------------------------------------------------------
+
+export GATEWAY_BIN_DIR := $(abspath $(BIN))
+export GATEWAY_STANDIN := $(abspath $(O)/tests/imgproxy-standin)
+
+PYTEST_ARGS ?=
+.PHONY: test-integration
+test-integration: build ## real HAProxy, PostgreSQL, Redis and the programs, on ports and folders of their own
+	@/usr/bin/python3 -m pytest -q -p no:cacheprovider tests/integration $(PYTEST_ARGS)
+
+.PHONY: test
+test: ## every test; installs what it needs first
+	@tests/run-all.sh
+
+.PHONY: run up down status
+run: ## the whole stack in the foreground; Ctrl-C ends it
+	@compose/local/stack run
+up: ## the whole stack in the background
+	@compose/local/stack up
+down: ## end what `make up` started
+	@compose/local/stack down
+status: ## what of the stack runs, and where
+	@compose/local/stack status
+
+.PHONY: migrate
+migrate: $(BIN)/gatewayctl ## bring the schema of the configured database up to date
+	@$(BIN)/gatewayctl migrate up
+
+.PHONY: lint
+lint: ## clang-format, clang-tidy, cppcheck, shellcheck, the include table, file lengths
+	@tests/lint/run.sh
+
+.PHONY: coverage
+coverage: ## line coverage of the unit and integration tests, in build/coverage/html
+	@compose/local/setup.sh run test lint
+	@$(MAKE) COVERAGE=1 build test-unit test-integration
+	@lcov -q -c -d build/coverage/spoa -o build/coverage/all.info
+	@genhtml -q -o build/coverage/html build/coverage/all.info && lcov --summary build/coverage/all.info
+
+.PHONY: clean
+clean: ## remove what was built; var/ (the stack's state) stays
+	rm -rf build bin
+
+-include $(foreach r,$(all_rooms),$(wildcard $(O)/spoa/$(r)/*.d)) $(wildcard $(O)/unit/*/*.d)

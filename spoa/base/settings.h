@@ -1,0 +1,91 @@
+/*
+ * Settings: one table (settings.def), read from a YAML file and from the environment, which wins.
+ *
+ * Every value is checked against its type and bounds when it is read, and an error names file, line and key, or the
+ * environment variable. Unknown keys and keys given twice are errors. The file is UTF-8 YAML 1.1 (libyaml), a mapping
+ * of sections as in configs/config.yaml.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/err.h"
+
+enum setting_flag {
+	SETTING_SECRET = 1,     /* never printed */
+	SETTING_URL_SECRET = 2, /* printed without its password */
+	SETTING_LATER = 4,      /* known and checked; no part of this version acts on it */
+};
+
+enum setting_type {
+	SETTING_STR = 0,
+	SETTING_PATH,
+	SETTING_ADDR,
+	SETTING_INT,
+	SETTING_BOOL,
+	SETTING_DURATION,
+	SETTING_SIZE,
+	SETTING_LEVEL,
+};
+
+#define SETTINGS_BACKENDS_MAX 32
+
+/* One image server of the list `backends`. */
+struct setting_backend {
+	char *url;       /* http://host:port */
+	uint32_t weight; /* 0 to 256, as HAProxy's */
+};
+
+#define SETTING_C_STR                                               char *
+#define SETTING_C_PATH                                              char *
+#define SETTING_C_ADDR                                              char *
+#define SETTING_C_INT                                               int64_t
+#define SETTING_C_BOOL                                              bool
+#define SETTING_C_DURATION                                          int64_t
+#define SETTING_C_SIZE                                              int64_t
+#define SETTING_C_LEVEL                                             int64_t
+#define SETTING(field, type, name, env, def, min, max, flags, help) SETTING_C_##type field;
+struct settings {
+#include "base/settings.def"
+	struct setting_backend backends[SETTINGS_BACKENDS_MAX];
+	size_t backends_count;
+	char *source; /* the file that was read, or NULL */
+};
+#undef SETTING
+
+/* One row of the table, for programs that print or document it. */
+struct setting_info {
+	const char *name;
+	const char *env;
+	const char *def;
+	const char *help;
+	enum setting_type type;
+	int64_t min;
+	int64_t max;
+	unsigned flags;
+};
+const struct setting_info *settings_table(size_t *count);
+
+#define SETTINGS_ERROR_MAX 512
+
+/*
+ * Loads from `path`; when it is NULL, from $GATEWAY_CONFIG, else var/gateway.yaml beside the program's bin/ folder,
+ * else /etc/imgproxy-gateway/config.yaml, else from nothing but the defaults. Then the environment. On an error *s is
+ * empty and `error` (SETTINGS_ERROR_MAX bytes) holds a line for a person. The caller frees *s with settings_free().
+ */
+MUST_CHECK enum err settings_load(struct settings *s, const char *path, char *error);
+
+/* The same from text; `name` stands for the file in errors; getenv_fn may be NULL (no environment). */
+MUST_CHECK enum err settings_load_text(struct settings *s, const char *name, const char *text, size_t len,
+                                       const char *(*getenv_fn)(const char *), char *error);
+
+void settings_free(struct settings *s);
+
+/*
+ * Writes the value of row i as text into buf (size bytes): secrets as "(set)" or "", URLs without their password.
+ * Returns buf.
+ */
+const char *settings_value(const struct settings *s, size_t i, char *buf, size_t size);
