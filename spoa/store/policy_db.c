@@ -1,0 +1,431 @@
+#include "store/policy_db.h"
+
+#include <errno.h>
+#include <lmdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/check.h"
+
+/* Address space, not memory: the file grows with its content. A million keys need about 150 MiB. */
+#define MAP_SIZE    ((size_t)8 << 30)
+#define ERROR_MAX   256
+#define READERS_MAX 126
+#define OPEN_MODE   0640
+
+/* What lies under META_KEY in `meta`. */
+struct meta {
+	uint32_t layout;
+	uint32_t complete;
+	uint64_t generation;
+	char instance[POLICY_INSTANCE_MAX];
+};
+static const uint64_t META_KEY = 1;
+
+struct policy_db {
+	MDB_env *env;
+	MDB_dbi meta;
+	MDB_dbi tables[2];
+	MDB_txn *view;  /* reader's, made once and renewed */
+	bool view_live; /* between renew and release */
+	MDB_txn *txn;   /* writer's */
+	MDB_cursor *merge;
+	bool merge_done; /* the cursor stands behind the last record */
+	enum policy_table merge_table;
+	bool writer;
+};
+
+static enum err from_mdb(int rc)
+{
+	switch (rc) {
+	case MDB_SUCCESS:
+		return ERR_OK;
+	case MDB_NOTFOUND:
+	case ENOENT:
+		return ERR_NOT_FOUND;
+	case MDB_MAP_FULL:
+	case ENOSPC:
+		return ERR_SPACE;
+	case MDB_VERSION_MISMATCH:
+		return ERR_VERSION;
+	case MDB_INVALID:
+	case MDB_CORRUPTED:
+	case MDB_PANIC:
+	case MDB_PAGE_NOTFOUND:
+		return ERR_CORRUPT;
+	case ENOMEM:
+		return ERR_NOMEM;
+	default:
+		return ERR_IO;
+	}
+}
+
+static MDB_val val(const void *p, size_t n)
+{
+	union {
+		const void *in;
+		void *out;
+	} cast = { .in = p };
+	return (MDB_val){ .mv_size = n, .mv_data = cast.out };
+}
+
+/* Copied out: LMDB aligns values to two bytes only. */
+static int read_meta(struct policy_db *db, MDB_txn *txn, struct meta *out)
+{
+	MDB_val key = val(&META_KEY, sizeof(META_KEY));
+	MDB_val data;
+	int rc = mdb_get(txn, db->meta, &key, &data);
+
+	memset(out, 0, sizeof(*out));
+	if (rc == MDB_SUCCESS && data.mv_size == sizeof(*out))
+		memcpy(out, data.mv_data, sizeof(*out));
+	return rc;
+}
+
+static int write_meta(struct policy_db *db, MDB_txn *txn, const struct meta *meta)
+{
+	MDB_val key = val(&META_KEY, sizeof(META_KEY));
+	MDB_val data = val(meta, sizeof(*meta));
+	return mdb_put(txn, db->meta, &key, &data, 0);
+}
+
+static int open_tables(struct policy_db *db, MDB_txn *txn, unsigned flags)
+{
+	int rc = mdb_dbi_open(txn, "meta", flags | MDB_INTEGERKEY, &db->meta);
+	if (rc == MDB_SUCCESS)
+		rc = mdb_dbi_open(txn, "users", flags | MDB_INTEGERKEY, &db->tables[POLICY_USERS]);
+	if (rc == MDB_SUCCESS)
+		rc = mdb_dbi_open(txn, "keys", flags | MDB_INTEGERKEY, &db->tables[POLICY_KEYS]);
+	return rc;
+}
+
+/* The writer's first transaction: makes the tables, and empties them when the layout is not ours. */
+static int prepare(struct policy_db *db)
+{
+	struct meta meta;
+	MDB_txn *txn;
+	int rc = mdb_txn_begin(db->env, NULL, 0, &txn);
+
+	if (rc != MDB_SUCCESS)
+		return rc;
+	rc = open_tables(db, txn, MDB_CREATE);
+	if (rc == MDB_SUCCESS)
+		rc = read_meta(db, txn, &meta);
+	if (rc == MDB_NOTFOUND || (rc == MDB_SUCCESS && meta.layout != POLICY_LAYOUT)) {
+		rc = mdb_drop(txn, db->tables[POLICY_USERS], 0);
+		if (rc == MDB_SUCCESS)
+			rc = mdb_drop(txn, db->tables[POLICY_KEYS], 0);
+		memset(&meta, 0, sizeof(meta));
+		meta.layout = POLICY_LAYOUT;
+		if (rc == MDB_SUCCESS)
+			rc = write_meta(db, txn, &meta);
+	}
+	if (rc != MDB_SUCCESS) {
+		mdb_txn_abort(txn);
+		return rc;
+	}
+	return mdb_txn_commit(txn);
+}
+
+static int open_env(struct policy_db *db, const char *path)
+{
+	unsigned flags = MDB_NOSUBDIR | MDB_NOTLS | MDB_NORDAHEAD | (db->writer ? 0 : MDB_RDONLY);
+	MDB_txn *txn;
+	int rc = mdb_env_create(&db->env);
+
+	if (rc == MDB_SUCCESS)
+		rc = mdb_env_set_maxdbs(db->env, 4);
+	if (rc == MDB_SUCCESS)
+		rc = mdb_env_set_maxreaders(db->env, READERS_MAX);
+	if (rc == MDB_SUCCESS)
+		rc = mdb_env_set_mapsize(db->env, MAP_SIZE);
+	if (rc == MDB_SUCCESS)
+		rc = mdb_env_open(db->env, path, flags, OPEN_MODE);
+	if (rc != MDB_SUCCESS)
+		return rc;
+	if (db->writer)
+		return prepare(db);
+	/* Handles opened in a transaction become the environment's when it is committed. */
+	rc = mdb_txn_begin(db->env, NULL, MDB_RDONLY, &txn);
+	if (rc != MDB_SUCCESS)
+		return rc;
+	rc = open_tables(db, txn, 0);
+	if (rc != MDB_SUCCESS) {
+		mdb_txn_abort(txn);
+		return rc;
+	}
+	return mdb_txn_commit(txn);
+}
+
+static void close_env(struct policy_db *db)
+{
+	if (db->env != NULL)
+		mdb_env_close(db->env);
+	db->env = NULL;
+}
+
+/* "<path>-lock" is LMDB's name for the lock file of MDB_NOSUBDIR. */
+static void remove_files(const char *path)
+{
+	char lock[4200];
+	snprintf(lock, sizeof(lock), "%s-lock", path);
+	unlink(path);
+	unlink(lock);
+}
+
+enum err policy_db_open(const char *dir, bool writer, struct policy_db **out, char *error)
+{
+	char path[4128];
+	struct policy_db *db = check_calloc(1, sizeof(*db));
+
+	error[0] = '\0';
+	db->writer = writer;
+	snprintf(path, sizeof(path), "%s/policy.mdb", dir);
+	int rc = open_env(db, path);
+	if (writer && (from_mdb(rc) == ERR_CORRUPT || from_mdb(rc) == ERR_VERSION)) {
+		close_env(db);
+		remove_files(path);
+		rc = open_env(db, path);
+	}
+	if (rc != MDB_SUCCESS) {
+		snprintf(error, ERROR_MAX, "%.160s: %.80s", path, mdb_strerror(rc));
+		close_env(db);
+		free(db);
+		return from_mdb(rc);
+	}
+	*out = db;
+	return ERR_OK;
+}
+
+void policy_db_close(struct policy_db *db)
+{
+	if (db == NULL)
+		return;
+	policy_db_abort(db);
+	if (db->view != NULL)
+		mdb_txn_abort(db->view);
+	close_env(db);
+	free(db);
+}
+
+enum err policy_db_renew(struct policy_db *db)
+{
+	struct meta meta;
+	int rc;
+
+	policy_db_release(db);
+	if (db->view == NULL)
+		rc = mdb_txn_begin(db->env, NULL, MDB_RDONLY, &db->view);
+	else
+		rc = mdb_txn_renew(db->view);
+	if (rc != MDB_SUCCESS)
+		return from_mdb(rc);
+	db->view_live = true;
+	rc = read_meta(db, db->view, &meta);
+	if (rc != MDB_SUCCESS)
+		return from_mdb(rc);
+	if (meta.layout != POLICY_LAYOUT)
+		return ERR_VERSION;
+	return meta.complete ? ERR_OK : ERR_UNAVAILABLE;
+}
+
+void policy_db_release(struct policy_db *db)
+{
+	if (db->view_live)
+		mdb_txn_reset(db->view);
+	db->view_live = false;
+}
+
+static const void *lookup(struct policy_db *db, enum policy_table table, uint64_t id, size_t size)
+{
+	MDB_val key = val(&id, sizeof(id));
+	MDB_val data;
+
+	CHECK(db->view_live);
+	if (mdb_get(db->view, db->tables[table], &key, &data) != MDB_SUCCESS || data.mv_size < size)
+		return NULL;
+	/* Both layouts begin with their version. */
+	return *(const uint8_t *)data.mv_data == POLICY_LAYOUT ? data.mv_data : NULL;
+}
+
+const struct policy_user *policy_db_user(struct policy_db *db, uint64_t id)
+{
+	return lookup(db, POLICY_USERS, id, sizeof(struct policy_user));
+}
+
+const struct policy_key *policy_db_key(struct policy_db *db, uint64_t id)
+{
+	return lookup(db, POLICY_KEYS, id, sizeof(struct policy_key));
+}
+
+enum err policy_db_info(struct policy_db *db, struct policy_db_info *out)
+{
+	MDB_stat users;
+	MDB_stat keys;
+	struct meta meta;
+
+	CHECK(db->view_live);
+	int rc = read_meta(db, db->view, &meta);
+	if (rc == MDB_SUCCESS)
+		rc = mdb_stat(db->view, db->tables[POLICY_USERS], &users);
+	if (rc == MDB_SUCCESS)
+		rc = mdb_stat(db->view, db->tables[POLICY_KEYS], &keys);
+	if (rc != MDB_SUCCESS)
+		return from_mdb(rc);
+	*out = (struct policy_db_info){ .generation = meta.generation,
+		                        .users = users.ms_entries,
+		                        .keys = keys.ms_entries };
+	memcpy(out->instance, meta.instance, sizeof(out->instance));
+	out->instance[sizeof(out->instance) - 1] = '\0';
+	return ERR_OK;
+}
+
+enum err policy_db_begin(struct policy_db *db)
+{
+	CHECK(db->writer && db->txn == NULL);
+	return from_mdb(mdb_txn_begin(db->env, NULL, 0, &db->txn));
+}
+
+enum err policy_db_put(struct policy_db *db, enum policy_table table, uint64_t id, const void *record, size_t size)
+{
+	MDB_val key = val(&id, sizeof(id));
+	MDB_val data = val(record, size);
+
+	CHECK(db->txn != NULL);
+	return from_mdb(mdb_put(db->txn, db->tables[table], &key, &data, 0));
+}
+
+enum err policy_db_delete(struct policy_db *db, enum policy_table table, uint64_t id)
+{
+	MDB_val key = val(&id, sizeof(id));
+
+	CHECK(db->txn != NULL);
+	int rc = mdb_del(db->txn, db->tables[table], &key, NULL);
+	return rc == MDB_NOTFOUND ? ERR_OK : from_mdb(rc);
+}
+
+enum err policy_db_set_generation(struct policy_db *db, uint64_t generation, const char *instance)
+{
+	struct meta meta;
+
+	CHECK(db->txn != NULL && strlen(instance) < sizeof(meta.instance));
+	memset(&meta, 0, sizeof(meta)); /* the padding too: it goes to the file */
+	meta.layout = POLICY_LAYOUT;
+	meta.complete = 1;
+	meta.generation = generation;
+	memcpy(meta.instance, instance, strlen(instance));
+	return from_mdb(write_meta(db, db->txn, &meta));
+}
+
+enum err policy_db_commit(struct policy_db *db)
+{
+	CHECK(db->txn != NULL && db->merge == NULL);
+	int rc = mdb_txn_commit(db->txn);
+	db->txn = NULL; /* freed by LMDB, also on an error */
+	return from_mdb(rc);
+}
+
+void policy_db_abort(struct policy_db *db)
+{
+	if (db->merge != NULL)
+		mdb_cursor_close(db->merge);
+	db->merge = NULL;
+	if (db->txn != NULL)
+		mdb_txn_abort(db->txn);
+	db->txn = NULL;
+}
+
+/* Moves the merge cursor; merge_done when there is nothing more. */
+static int merge_step(struct policy_db *db, MDB_cursor_op op, MDB_val *key, MDB_val *data)
+{
+	int rc = mdb_cursor_get(db->merge, key, data, op);
+
+	if (rc == MDB_NOTFOUND) {
+		db->merge_done = true;
+		return MDB_SUCCESS;
+	}
+	return rc;
+}
+
+enum err policy_db_merge_start(struct policy_db *db, enum policy_table table)
+{
+	MDB_val key;
+	MDB_val data;
+
+	CHECK(db->txn != NULL && db->merge == NULL);
+	db->merge_table = table;
+	db->merge_done = false;
+	int rc = mdb_cursor_open(db->txn, db->tables[table], &db->merge);
+	if (rc == MDB_SUCCESS)
+		rc = merge_step(db, MDB_FIRST, &key, &data);
+	return from_mdb(rc);
+}
+
+/* Deletes the stored records below `limit`, and leaves the cursor on the first that is not. */
+static int merge_delete_below(struct policy_db *db, uint64_t limit, uint64_t *id, MDB_val *data)
+{
+	int rc = MDB_SUCCESS;
+
+	while (rc == MDB_SUCCESS && !db->merge_done) {
+		MDB_val key;
+		rc = merge_step(db, MDB_GET_CURRENT, &key, data);
+		if (rc != MDB_SUCCESS || db->merge_done)
+			break;
+		CHECK(key.mv_size == sizeof(*id));
+		memcpy(id, key.mv_data, sizeof(*id));
+		if (*id >= limit)
+			break;
+		rc = mdb_cursor_del(db->merge, 0);
+		/* After a deletion the cursor stands on the next record, or behind the last one of a page. */
+		if (rc == MDB_SUCCESS)
+			rc = merge_step(db, MDB_NEXT, &key, data);
+	}
+	return rc;
+}
+
+enum err policy_db_merge(struct policy_db *db, uint64_t id, const void *record, size_t size)
+{
+	uint64_t stored = 0;
+	MDB_val data = { 0, NULL };
+	MDB_val key = val(&id, sizeof(id));
+
+	CHECK(db->merge != NULL);
+	int rc = merge_delete_below(db, id, &stored, &data);
+	if (rc != MDB_SUCCESS)
+		return from_mdb(rc);
+	if (!db->merge_done && stored == id) {
+		if (data.mv_size != size || memcmp(data.mv_data, record, size) != 0) {
+			MDB_val new_data = val(record, size);
+			rc = mdb_cursor_put(db->merge, &key, &new_data, 0);
+		}
+		if (rc == MDB_SUCCESS)
+			rc = merge_step(db, MDB_NEXT, &key, &data);
+		return from_mdb(rc);
+	}
+	/* Without the cursor, which LMDB keeps in place when others write. Behind the end, appending fills pages whole.
+	 */
+	MDB_val new_data = val(record, size);
+	return from_mdb(
+	        mdb_put(db->txn, db->tables[db->merge_table], &key, &new_data, db->merge_done ? MDB_APPEND : 0));
+}
+
+enum err policy_db_merge_finish(struct policy_db *db)
+{
+	uint64_t id;
+	MDB_val data;
+
+	CHECK(db->merge != NULL);
+	int rc = merge_delete_below(db, UINT64_MAX, &id, &data);
+	mdb_cursor_close(db->merge);
+	db->merge = NULL;
+	return from_mdb(rc);
+}
+
+int policy_db_sweep_readers(struct policy_db *db)
+{
+	int dead = 0;
+
+	return mdb_reader_check(db->env, &dead) == MDB_SUCCESS ? dead : 0;
+}

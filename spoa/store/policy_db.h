@@ -1,0 +1,82 @@
+/*
+ * policy.mdb: users and keys for the verdict, in one LMDB file (LMDB 0.9, single file, no sub-folder).
+ *
+ * One process writes (the keeper), any number read, without locks and without copies: what a look-up returns points
+ * into the mapped file and stays valid until the view is renewed. A change is one transaction; readers see all of it or
+ * nothing. Each process opens the file for itself, after its fork. The file must lie on a local disk.
+ *
+ * Inside: `meta` (layout, generation), `users` (user id → struct policy_user), `keys` (key id → struct policy_key); ids
+ * are 64 bit integers in host order. A file of another layout is emptied by the writer when it opens it, and not
+ * readable.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "policy/record.h"
+
+struct policy_db;
+
+/* A UUID as text, with its NUL. */
+#define POLICY_INSTANCE_MAX 37
+
+enum policy_table { POLICY_USERS = 0, POLICY_KEYS };
+
+/*
+ * Opens <dir>/policy.mdb. The writer creates what is missing, and empties a file that is damaged or of another layout
+ * (its content is a copy of PostgreSQL's); a reader gets ERR_NOT_FOUND until a writer made the file. On an error
+ * `error` (256 bytes) says why.
+ */
+MUST_CHECK enum err policy_db_open(const char *dir, bool writer, struct policy_db **out, char *error);
+void policy_db_close(struct policy_db *db);
+
+/* ---- reading ---- */
+
+/*
+ * Renews the view: later look-ups see the newest commit. Look-ups before it are no longer valid. To be called once a
+ * turn of the loop, for a view that is never renewed makes the file grow. ERR_UNAVAILABLE: no complete load was ever
+ * committed. ERR_VERSION: the layout is another one.
+ */
+MUST_CHECK enum err policy_db_renew(struct policy_db *db);
+
+/* Gives the view up until the next renewal, so that an idle reader keeps no old pages alive. */
+void policy_db_release(struct policy_db *db);
+
+/* NULL when there is none, or its layout is another. Only between policy_db_renew() and policy_db_release(). */
+const struct policy_user *policy_db_user(struct policy_db *db, uint64_t id);
+const struct policy_key *policy_db_key(struct policy_db *db, uint64_t id);
+
+/* Of the view: what the file says of itself. */
+struct policy_db_info {
+	char instance[POLICY_INSTANCE_MAX]; /* the database that it is a copy of; "" before the first complete load */
+	uint64_t generation;                /* of the last complete load or change that was applied */
+	uint64_t users;                     /* records */
+	uint64_t keys;
+};
+MUST_CHECK enum err policy_db_info(struct policy_db *db, struct policy_db_info *out);
+
+/* ---- writing: one transaction at a time ---- */
+
+MUST_CHECK enum err policy_db_begin(struct policy_db *db);
+MUST_CHECK enum err policy_db_put(struct policy_db *db, enum policy_table table, uint64_t id, const void *record,
+                                  size_t size);
+/* Deleting what is not there is no error. */
+MUST_CHECK enum err policy_db_delete(struct policy_db *db, enum policy_table table, uint64_t id);
+/* Marks the content as complete, and of that generation of that database (a UUID as text). */
+MUST_CHECK enum err policy_db_set_generation(struct policy_db *db, uint64_t generation, const char *instance);
+MUST_CHECK enum err policy_db_commit(struct policy_db *db);
+void policy_db_abort(struct policy_db *db);
+
+/*
+ * A merge of a whole table inside a transaction: start, then every record in ascending order of ids, then finish.
+ * Records that are the same already are not written again, those that are not named are deleted.
+ */
+MUST_CHECK enum err policy_db_merge_start(struct policy_db *db, enum policy_table table);
+MUST_CHECK enum err policy_db_merge(struct policy_db *db, uint64_t id, const void *record, size_t size);
+MUST_CHECK enum err policy_db_merge_finish(struct policy_db *db);
+
+/* Frees the slots of readers that were killed; the writer calls it every few seconds. Returns how many. */
+int policy_db_sweep_readers(struct policy_db *db);

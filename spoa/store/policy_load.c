@@ -1,0 +1,148 @@
+#include "store/policy_load.h"
+
+#include "base/log.h"
+#include "base/sv.h"
+#include "store/policy_rows.h"
+
+#define STEP_TIMEOUT_MS 30000
+#define FETCH           "FETCH 10000 FROM "
+
+static void query(struct policy_load *l, const char *sql, pg_query_cb *cb)
+{
+	pg_query(l->pg, sql, 0, NULL, STEP_TIMEOUT_MS, cb, l);
+}
+
+enum err policy_generation_row(const struct pg_result *r, uint64_t *generation, char instance[POLICY_INSTANCE_MAX])
+{
+	if (pg_result_rows(r) != 1 || pg_result_u64(r, 0, 0, generation) != ERR_OK ||
+	    sv_copy(pg_result_value(r, 0, 1), instance, POLICY_INSTANCE_MAX) != ERR_OK)
+		return ERR_INVALID;
+	return ERR_OK;
+}
+
+/* The read-only transaction is over, however it ended: only now may the next statement be sent. */
+static void ended(void *arg, enum err err, const struct pg_result *r)
+{
+	struct policy_load *l = arg;
+
+	(void)err;
+	(void)r;
+	l->done(l->arg, l->result);
+}
+
+static void fail(struct policy_load *l, const char *what, enum err err, const struct pg_result *r)
+{
+	/* A lost connection has its own line. */
+	if (err != ERR_CLOSED && err != ERR_UNAVAILABLE)
+		log_error("policy: %s: %s%s%s", what, err_str(err), r != NULL ? ": " : "",
+		          r != NULL ? pg_result_error(r) : "");
+	policy_db_abort(l->db);
+	l->result = err;
+	if (err == ERR_CLOSED || err == ERR_UNAVAILABLE)
+		l->done(l->arg, err); /* the transaction ended with its connection */
+	else
+		query(l, "ROLLBACK", ended);
+}
+
+static void commit(struct policy_load *l)
+{
+	enum err err = policy_db_set_generation(l->db, l->generation, l->instance);
+	if (err == ERR_OK)
+		err = policy_db_commit(l->db);
+	if (err != ERR_OK) {
+		fail(l, "cannot write policy.mdb", err, NULL);
+		return;
+	}
+	l->result = ERR_OK;
+	query(l, "COMMIT", ended);
+}
+
+static enum err merge_row(struct policy_load *l, const struct pg_result *r, size_t row)
+{
+	struct policy_user user;
+	struct policy_key key;
+	uint64_t id;
+
+	if (l->table == POLICY_USERS) {
+		enum err err = policy_rows_user(r, row, &id, &user);
+		return err == ERR_OK ? policy_db_merge(l->db, id, &user, sizeof(user)) : err;
+	}
+	enum err err = policy_rows_key(r, row, &id, &key);
+	if (err == ERR_OK && (key.flags & KEY_USABLE) == 0)
+		l->unusable_keys++;
+	return err == ERR_OK ? policy_db_merge(l->db, id, &key, sizeof(key)) : err;
+}
+
+static void rows(void *arg, enum err err, const struct pg_result *r);
+
+static void fetch(struct policy_load *l)
+{
+	query(l, l->table == POLICY_USERS ? FETCH "policy_users" : FETCH "policy_keys", rows);
+}
+
+static void rows(void *arg, enum err err, const struct pg_result *r)
+{
+	struct policy_load *l = arg;
+
+	if (err != ERR_OK) {
+		fail(l, "cannot read the policy", err, r);
+		return;
+	}
+	size_t count = pg_result_rows(r);
+	for (size_t i = 0; i < count && err == ERR_OK; i++)
+		err = merge_row(l, r, i);
+	if (err == ERR_OK && count == 0) {
+		err = policy_db_merge_finish(l->db);
+		if (err == ERR_OK && l->table == POLICY_KEYS) {
+			commit(l);
+			return;
+		}
+		l->table = POLICY_KEYS;
+		if (err == ERR_OK)
+			err = policy_db_merge_start(l->db, POLICY_KEYS);
+	}
+	if (err != ERR_OK)
+		fail(l, "cannot write policy.mdb", err, NULL);
+	else
+		fetch(l);
+}
+
+/* The first statement that fails names the cause; those after it only say that the transaction is aborted. */
+static void declared(void *arg, enum err err, const struct pg_result *r)
+{
+	(void)arg;
+	if (err == ERR_REFUSED)
+		log_error("policy: cannot read the policy: %s", pg_result_error(r));
+}
+
+static void generation(void *arg, enum err err, const struct pg_result *r)
+{
+	struct policy_load *l = arg;
+
+	if (err == ERR_OK)
+		err = policy_generation_row(r, &l->generation, l->instance);
+	if (err == ERR_OK)
+		err = policy_db_begin(l->db);
+	if (err == ERR_OK)
+		err = policy_db_merge_start(l->db, POLICY_USERS);
+	if (err != ERR_OK)
+		fail(l, "cannot start a full load", err, r);
+	else
+		fetch(l);
+}
+
+void policy_load_init(struct policy_load *l, struct pg *pg, struct policy_db *db, void (*done)(void *arg, enum err err),
+                      void *arg)
+{
+	*l = (struct policy_load){ .pg = pg, .db = db, .done = done, .arg = arg };
+}
+
+void policy_load_start(struct policy_load *l)
+{
+	l->table = POLICY_USERS;
+	l->unusable_keys = 0;
+	query(l, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", declared);
+	query(l, "DECLARE policy_users NO SCROLL CURSOR FOR " POLICY_ROWS_USERS " ORDER BY id", declared);
+	query(l, "DECLARE policy_keys NO SCROLL CURSOR FOR " POLICY_ROWS_KEYS " ORDER BY id", declared);
+	query(l, POLICY_GENERATION, generation);
+}
