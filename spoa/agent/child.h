@@ -1,0 +1,50 @@
+/*
+ * What every child process of the agent does: it finds its inheritance (descriptors and a slot), beats, tells the
+ * parent when it is ready, waits for the word to go, and ends when it is told to or when the parent is gone.
+ *
+ * A child is the same program, started anew with `--child ROLE --index I --slot S`; it inherits three descriptors with
+ * fixed numbers. Over the control socket go single bytes: 'R' from the child (ready), 'G' to it (go: serve). Its end of
+ * file tells each side that the other is gone.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "agent/shared.h"
+#include "base/settings.h"
+#include "io/loop.h"
+
+enum agent_role { AGENT_VERDICT = 0, AGENT_KEEPER };
+
+enum { CHILD_FD_SHARED = 3, CHILD_FD_LISTEN = 4, CHILD_FD_CONTROL = 5 };
+
+#define CHILD_READY 'R'
+#define CHILD_GO    'G'
+
+struct child {
+	struct loop *loop;
+	const struct settings *settings;
+	struct agent_shared *shared;
+	struct agent_slot *slot;
+	unsigned index;             /* of a verdict worker, from 0 */
+	int listen_fd;              /* the socket to accept on, or -1 */
+	void (*on_go)(void *arg);   /* serve from now on; comes once */
+	void (*on_stop)(void *arg); /* finish, then loop_stop(); comes once */
+	void *arg;
+	/* Private. */
+	struct loop_io control;
+	struct loop_timer beat;
+	struct loop_signal signals[3];
+	bool stopping;
+};
+
+/* Takes the inheritance over. ERR_VERSION when the parent is of a build with other shared memory. */
+MUST_CHECK enum err child_init(struct child *c, struct loop *loop, const struct settings *settings, unsigned index,
+                               unsigned slot);
+/* Tells the parent that this process could serve; on_go follows. */
+MUST_CHECK enum err child_ready(struct child *c);
+void child_fini(struct child *c);
+
+/* The programs of the two roles: run until the end, and return the exit code. */
+int verdict_run(const struct settings *settings, unsigned index, unsigned slot);
+int keeper_run(const struct settings *settings, unsigned slot);

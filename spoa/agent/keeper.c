@@ -1,0 +1,230 @@
+/* The keeper: everything of the agent that may wait. It keeps policy.mdb equal to PostgreSQL, and serves the stats
+ * port. */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/child.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "io/pg.h"
+#include "io/redis.h"
+#include "io/statshttp.h"
+#include "store/policy_db.h"
+#include "store/policy_sync.h"
+
+struct keeper {
+	struct child child;
+	struct policy_db *db;
+	struct pg *pg;
+	struct policy_sync *sync;
+	struct redis *redis; /* NULL without redis.addr */
+	struct statshttp *stats;
+};
+
+/* ---- the stats port ---- */
+
+static void put_printf(void *arg, const char *fmt, ...)
+{
+	char line[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	int n = vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	CHECK(n >= 0 && (size_t)n < sizeof(line));
+	statshttp_write(arg, line, (size_t)n);
+}
+
+static void gauge(struct statshttp_response *resp, const char *name, const char *help, double value)
+{
+	statshttp_printf(resp, "# HELP %s %s\n# TYPE %s gauge\n%s %.15g\n", name, help, name, name, value);
+}
+
+static void metrics(struct keeper *k, struct statshttp_response *resp)
+{
+	const struct agent_put put = { .printf = put_printf, .arg = resp };
+	struct policy_sync_status status = { 0 };
+
+	statshttp_content_type(resp, "text/plain; version=0.0.4; charset=utf-8");
+	agent_shared_metrics(k->child.shared, &put);
+	if (k->sync != NULL)
+		policy_sync_status(k->sync, &status);
+	gauge(resp, "gateway_policy_users", "Users in the policy that verdicts read.", (double)status.users);
+	gauge(resp, "gateway_policy_keys", "API keys in the policy that verdicts read.", (double)status.keys);
+	gauge(resp, "gateway_policy_generation", "Generation of PostgreSQL that the policy has reached.",
+	      (double)status.generation);
+	/* Before the first comparison its age is not known: NaN is what Prometheus shows as no value. */
+	if (status.synced_ns == 0)
+		statshttp_printf(resp,
+		                 "# HELP gateway_policy_age_seconds Time since the policy was last known to equal "
+		                 "PostgreSQL.\n# TYPE gateway_policy_age_seconds gauge\n"
+		                 "gateway_policy_age_seconds NaN\n");
+	else
+		gauge(resp, "gateway_policy_age_seconds", "Time since the policy was last known to equal PostgreSQL.",
+		      (double)(clock_mono_ns() - status.synced_ns) / 1e9);
+	gauge(resp, "gateway_postgres_up", "Whether the keeper is connected to PostgreSQL.",
+	      k->pg != NULL && pg_is_up(k->pg) ? 1 : 0);
+	gauge(resp, "gateway_redis_up", "Whether the keeper is connected to Redis; 0 also when none is configured.",
+	      k->redis != NULL && redis_is_up(k->redis) ? 1 : 0);
+	statshttp_printf(resp,
+	                 "# HELP gateway_build_info The version that runs.\n# TYPE gateway_build_info gauge\n"
+	                 "gateway_build_info{version=\"%s\"} 1\n",
+	                 GATEWAY_VERSION);
+}
+
+/* Ready means: a request would get a verdict that follows a policy. */
+static void readyz(struct keeper *k, struct statshttp_response *resp)
+{
+	struct policy_sync_status status = { 0 };
+	bool decides = false;
+
+	if (k->sync != NULL)
+		policy_sync_status(k->sync, &status);
+	for (int i = 0; i < AGENT_SLOTS; i++)
+		decides |= atomic_load_explicit(&k->child.shared->slots[i].ready, memory_order_relaxed) != 0;
+	if (decides && status.complete) {
+		statshttp_printf(resp, "ready\n");
+		return;
+	}
+	statshttp_status(resp, 503);
+	statshttp_printf(resp, "not ready: %s\n",
+	                 status.complete ? "no verdict worker can decide yet" : "the policy was never loaded");
+}
+
+static void on_request(void *arg, const char *path, struct statshttp_response *resp)
+{
+	struct keeper *k = arg;
+
+	if (strcmp(path, "/metrics") == 0) {
+		metrics(k, resp);
+	} else if (strcmp(path, "/healthz") == 0) {
+		statshttp_printf(resp, "ok\n");
+	} else if (strcmp(path, "/readyz") == 0) {
+		readyz(k, resp);
+	} else {
+		statshttp_status(resp, 404);
+		statshttp_printf(resp, "not found: /metrics, /healthz and /readyz are here\n");
+	}
+}
+
+/* ---- PostgreSQL and Redis ---- */
+
+static void on_pg_up(void *arg)
+{
+	struct keeper *k = arg;
+
+	policy_sync_up(k->sync);
+}
+
+static void on_pg_down(void *arg, const char *why)
+{
+	struct keeper *k = arg;
+
+	log_warn("postgres: connection lost, verdicts go on with the policy as it is: %s", why);
+	policy_sync_down(k->sync);
+}
+
+static void on_pg_notify(void *arg, struct sv channel, struct sv payload)
+{
+	struct keeper *k = arg;
+	policy_sync_notify(k->sync, channel, payload);
+}
+
+static enum err start_postgres(struct keeper *k)
+{
+	const struct pg_config config = {
+		.dsn = k->child.settings->database_dsn,
+		.application_name = "gateway-agent",
+		.on_up = on_pg_up,
+		.on_down = on_pg_down,
+		.on_notify = on_pg_notify,
+		.arg = k,
+	};
+	char error[256];
+	enum err err = pg_new(k->child.loop, &config, &k->pg, error, sizeof(error));
+
+	if (err != ERR_OK) {
+		log_error("database.dsn: %s", error);
+		return err;
+	}
+	k->sync = policy_sync_new(k->child.loop, k->pg, k->db);
+	return ERR_OK;
+}
+
+static enum err start_redis(struct keeper *k)
+{
+	const struct redis_config config = {
+		.addr = k->child.settings->redis_addr,
+		.password = k->child.settings->redis_password,
+		.db = (unsigned)k->child.settings->redis_db,
+	};
+	char error[256];
+
+	if (config.addr[0] == '\0')
+		return ERR_OK;
+	enum err err = redis_new(k->child.loop, &config, &k->redis, error, sizeof(error));
+	if (err != ERR_OK)
+		log_error("redis.addr: %s", error);
+	return err;
+}
+
+/* ---- start and end ---- */
+
+/* Only from now on: during a reload the keeper before this one writes the policy until it has ended. */
+static void on_go(void *arg)
+{
+	struct keeper *k = arg;
+	char error[256];
+
+	if (policy_db_open(k->child.settings->agent_state_dir, true, &k->db, error) != ERR_OK) {
+		log_error("cannot open the policy: %s", error);
+		exit(EXIT_FAILURE);
+	}
+	if (start_postgres(k) != ERR_OK || start_redis(k) != ERR_OK)
+		exit(EXIT_FAILURE);
+	if (k->child.listen_fd < 0)
+		return;
+	enum err err = statshttp_new(k->child.loop, k->child.listen_fd, on_request, k, &k->stats);
+	if (err != ERR_OK)
+		log_error("metrics.bind: cannot serve: %s", err_str(err));
+}
+
+static void on_stop(void *arg)
+{
+	struct keeper *k = arg;
+	loop_stop(k->child.loop);
+}
+
+int keeper_run(const struct settings *settings, unsigned slot)
+{
+	struct keeper k = { .child = { .on_go = on_go, .on_stop = on_stop } };
+	int code = EXIT_FAILURE;
+
+	k.child.arg = &k;
+	struct loop *loop = loop_new();
+	if (loop == NULL)
+		return EXIT_FAILURE;
+	enum err err = child_init(&k.child, loop, settings, 0, slot);
+	if (err != ERR_OK) {
+		log_error("cannot start as a child: %s", err_str(err));
+		goto end_loop;
+	}
+	if (child_ready(&k.child) != ERR_OK)
+		goto end_child;
+	loop_run(loop);
+	code = EXIT_SUCCESS;
+	statshttp_free(k.stats);
+	redis_free(k.redis);
+	pg_free(k.pg);
+	policy_sync_free(k.sync);
+	policy_db_close(k.db);
+end_child:
+	child_fini(&k.child);
+end_loop:
+	loop_free(loop);
+	return code;
+}

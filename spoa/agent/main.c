@@ -1,0 +1,215 @@
+/* gateway-agent: the verdict for every request, over SPOP. */
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/child.h"
+#include "agent/parent.h"
+#include "agent/sockets.h"
+#include "base/log.h"
+#include "base/privileges.h"
+#include "base/settings.h"
+#include "base/sv.h"
+#include "imgurl/target.h"
+
+static const char usage[] =
+        "usage: gateway-agent [--config FILE] [--check-config] [--version] [--help]\n"
+        "\n"
+        "Answers HAProxy's SPOE engine with a verdict for every request.\n"
+        "\n"
+        "  --config FILE    settings (else $GATEWAY_CONFIG, else var/gateway.yaml of the checkout,\n"
+        "                   else /etc/imgproxy-gateway/config.yaml)\n"
+        "  --check-config   read the settings, say ok or what is wrong, and exit\n"
+        "  --version        print the version and exit\n"
+        "  --help           print this and exit\n"
+        "\n"
+        "Signals: SIGTERM ends it quietly, a second one at once; SIGHUP starts new processes with the\n"
+        "present program and settings, and keeps the old ones if the new do not become ready.\n";
+
+struct options {
+	const char *config;
+	bool check;
+	const char *child; /* role; for the program's own use */
+	uint64_t index;
+	uint64_t slot;
+};
+
+/* The exit status, or -1 to go on. */
+static int options_parse(int argc, char **argv, struct options *out)
+{
+	static const struct option longs[] = {
+		{ "check-config", no_argument, NULL, 'k' }, { "child", required_argument, NULL, 'C' },
+		{ "config", required_argument, NULL, 'c' }, { "help", no_argument, NULL, 'h' },
+		{ "index", required_argument, NULL, 'i' },  { "slot", required_argument, NULL, 's' },
+		{ "version", no_argument, NULL, 'v' },      { NULL, 0, NULL, 0 },
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+		bool good = true;
+		switch (c) {
+		case 'k':
+			out->check = true;
+			break;
+		case 'C':
+			out->child = optarg;
+			break;
+		case 'c':
+			out->config = optarg;
+			break;
+		case 'h':
+			fputs(usage, stdout);
+			return 0;
+		case 'i':
+			good = sv_to_u64(sv_str(optarg), &out->index) == ERR_OK && out->index < AGENT_WORKERS_MAX;
+			break;
+		case 's':
+			good = sv_to_u64(sv_str(optarg), &out->slot) == ERR_OK && out->slot < AGENT_SLOTS;
+			break;
+		case 'v':
+			puts("gateway-agent " GATEWAY_VERSION);
+			return 0;
+		default:
+			good = false;
+			break;
+		}
+		if (!good) {
+			fputs(usage, stderr);
+			return 2;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "gateway-agent: unexpected argument %s\n%s", argv[optind], usage);
+		return 2;
+	}
+	return -1;
+}
+
+/* What the agent cannot do without. */
+static enum err check_settings(const struct settings *s, char *error, size_t size)
+{
+	struct agent_sockets sockets;
+	struct imgurl_signer *signer;
+
+	if (s->auth_key_pepper[0] == '\0') {
+		snprintf(error, size, "auth.key_pepper: must be set");
+		return ERR_INVALID;
+	}
+	enum err err = imgurl_signer_new(s->imgproxy_key, s->imgproxy_salt, &signer);
+	if (err != ERR_OK) {
+		snprintf(error, size, "imgproxy.key, imgproxy.salt: both must be set, in hex");
+		return err;
+	}
+	imgurl_signer_free(signer);
+	return agent_sockets_parse(s, &sockets, error, size);
+}
+
+static int run_child(const struct options *options, const struct settings *settings)
+{
+	static char name[32];
+
+	if (strcmp(options->child, "keeper") == 0) {
+		log_init("gateway-agent/keeper", (enum log_level)settings->log_level);
+		return keeper_run(settings, (unsigned)options->slot);
+	}
+	snprintf(name, sizeof(name), "gateway-agent/verdict-%u", (unsigned)options->index + 1);
+	log_init(name, (enum log_level)settings->log_level);
+	return verdict_run(settings, (unsigned)options->index, (unsigned)options->slot);
+}
+
+/* *owner is set when this process is root and has a user to become. */
+static enum err find_owner(const struct settings *s, struct privileges *found, const struct privileges **owner)
+{
+	*owner = NULL;
+	if (geteuid() != 0)
+		return ERR_OK;
+	if (s->agent_user[0] == '\0') {
+		log_error("refusing to run as root: set agent.user (AGENT_USER) to the user to become");
+		return ERR_REFUSED;
+	}
+	enum err err = privileges_find(s->agent_user, found);
+	if (err != ERR_OK)
+		log_error("agent.user: %s: %s", s->agent_user, err == ERR_REFUSED ? "this is root" : err_str(err));
+	*owner = found;
+	return err;
+}
+
+static enum err make_state_dir(const struct settings *s, const struct privileges *owner)
+{
+	const char *dir = s->agent_state_dir;
+
+	if (mkdir(dir, 0750) == 0 && owner != NULL && lchown(dir, owner->uid, owner->gid) != 0) {
+		log_error("agent.state_dir: %s: %s", dir, strerror(errno));
+		return ERR_IO;
+	}
+	struct stat st;
+	if (stat(dir, &st) != 0 || !S_ISDIR(st.st_mode)) {
+		log_error("agent.state_dir: %s: %s", dir, errno == 0 ? "is no folder" : strerror(errno));
+		return ERR_IO;
+	}
+	return ERR_OK;
+}
+
+static int run_parent(const struct options *options, struct settings *settings)
+{
+	char program[PATH_MAX];
+	char error[512];
+	struct privileges found;
+	const struct privileges *owner;
+	struct agent_sockets sockets;
+
+	/* Children are started from the path, not from the file that runs: it may be a newer one by then. */
+	ssize_t n = readlink("/proc/self/exe", program, sizeof(program) - 1);
+	if (n <= 0) {
+		log_error("cannot find the program's own path: %s", strerror(errno));
+		return EXIT_FAILURE;
+	}
+	program[n] = '\0';
+	umask(0027);
+	if (find_owner(settings, &found, &owner) != ERR_OK || make_state_dir(settings, owner) != ERR_OK)
+		return EXIT_FAILURE;
+	if (agent_sockets_parse(settings, &sockets, error, sizeof(error)) != ERR_OK ||
+	    agent_sockets_open(settings, owner, &sockets, error, sizeof(error)) != ERR_OK) {
+		log_error("%s", error);
+		return EXIT_FAILURE;
+	}
+	int code = EXIT_FAILURE;
+	if (owner != NULL && privileges_drop(owner) != ERR_OK)
+		log_error("agent.user: cannot become %s: %s", owner->name, strerror(errno));
+	else
+		code = parent_run(program, options->config, settings, &sockets);
+	agent_sockets_close(&sockets);
+	return code;
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = { 0 };
+	struct settings settings;
+	char error[SETTINGS_ERROR_MAX];
+
+	int code = options_parse(argc, argv, &options);
+	if (code >= 0)
+		return code;
+	enum err err = settings_load(&settings, options.config, error);
+	if (err == ERR_OK)
+		err = check_settings(&settings, error, sizeof(error));
+	if (err != ERR_OK) {
+		fprintf(stderr, "gateway-agent: %s\n", error);
+		return EXIT_FAILURE;
+	}
+	if (options.check) {
+		puts("ok");
+		code = EXIT_SUCCESS;
+	} else {
+		log_init("gateway-agent", (enum log_level)settings.log_level);
+		code = options.child != NULL ? run_child(&options, &settings) : run_parent(&options, &settings);
+	}
+	settings_free(&settings);
+	return code;
+}

@@ -1,0 +1,88 @@
+#include "agent/sockets.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/sv.h"
+#include "io/addr.h"
+#include "io/listener.h"
+
+/* HAProxy's user shares the group. */
+#define SOCKET_MODE 0660
+
+enum err agent_sockets_parse(const struct settings *settings, struct agent_sockets *out, char *error, size_t error_size)
+{
+	struct sv rest = sv_str(settings->agent_spop_bind);
+	struct sv item;
+	struct addr addr;
+	char why[160];
+
+	memset(out, 0, sizeof(*out));
+	out->stats = -1;
+	for (int i = 0; i < AGENT_WORKERS_MAX; i++)
+		out->spop[i] = -1;
+	while (sv_split(&rest, ',', &item)) {
+		if (out->workers == AGENT_WORKERS_MAX) {
+			snprintf(error, error_size, "agent.spop_bind: at most %d addresses", AGENT_WORKERS_MAX);
+			return ERR_INVALID;
+		}
+		char *text = out->addresses[out->workers++];
+		if (sv_copy(sv_trim(item), text, sizeof(out->addresses[0])) != ERR_OK ||
+		    addr_parse(text, &addr, why, sizeof(why)) != ERR_OK) {
+			snprintf(error, error_size,
+			         "agent.spop_bind: address %u: \"%.*s\" is not host:port or unix@PATH", out->workers,
+			         (int)(item.n < 128 ? item.n : 128), item.p);
+			return ERR_INVALID;
+		}
+	}
+	return ERR_OK;
+}
+
+static enum err open_one(const char *setting, const char *address, const struct privileges *owner, int *fd, char *error,
+                         size_t error_size)
+{
+	char why[256];
+	struct addr addr;
+
+	enum err err = listener_open(address, SOCKET_MODE, fd, why, sizeof(why));
+	if (err != ERR_OK) {
+		snprintf(error, error_size, "%s: %s", setting, why);
+		return err;
+	}
+	if (owner == NULL || addr_parse(address, &addr, why, sizeof(why)) != ERR_OK || !addr.is_unix)
+		return ERR_OK;
+	if (lchown(addr.path, owner->uid, owner->gid) == 0)
+		return ERR_OK;
+	snprintf(error, error_size, "%s: %s: %s", setting, address, strerror(errno));
+	return ERR_IO;
+}
+
+enum err agent_sockets_open(const struct settings *settings, const struct privileges *owner, struct agent_sockets *s,
+                            char *error, size_t error_size)
+{
+	enum err err = ERR_OK;
+
+	for (unsigned i = 0; i < s->workers && err == ERR_OK; i++)
+		err = open_one("agent.spop_bind", s->addresses[i], owner, &s->spop[i], error, error_size);
+	if (err == ERR_OK && settings->metrics_enabled)
+		err = open_one("metrics.bind", settings->metrics_bind, owner, &s->stats, error, error_size);
+	if (err != ERR_OK)
+		agent_sockets_close(s);
+	return err;
+}
+
+void agent_sockets_close(struct agent_sockets *s)
+{
+	for (unsigned i = 0; i < s->workers; i++) {
+		if (s->spop[i] < 0)
+			continue;
+		close(s->spop[i]);
+		listener_unlink(s->addresses[i]);
+		s->spop[i] = -1;
+	}
+	if (s->stats >= 0)
+		close(s->stats);
+	s->stats = -1;
+}
