@@ -1,0 +1,273 @@
+/* From a NOTIFY to its ACK, with a real policy.mdb: the variables that HAProxy gets for each kind of verdict. */
+#include "unit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/answer.h"
+#include "policy/scope.h"
+#include "spop/ack.h"
+#include "spop/frame.h"
+#include "spop/notify.h"
+
+static const char pepper[] = "0123456789abcdef0123456789abcdef";
+
+struct world {
+	char dir[64];
+	char key[KEY_TEXT_MAX];
+	struct settings settings;
+	struct agent_metrics metrics;
+	struct answerer a;
+	struct spop_conn conn;
+	uint8_t in[8192];
+	uint8_t out[ANSWER_MAX];
+	size_t out_len;
+};
+
+static void set(char **slot, const char *value)
+{
+	free(*slot);
+	*slot = strdup(value);
+	assert_non_null(*slot);
+}
+
+static void fill_policy(struct world *w)
+{
+	struct policy_user user = { .version = POLICY_LAYOUT, .flags = USER_ACTIVE };
+	struct policy_key key = {
+		.version = POLICY_LAYOUT, .flags = KEY_ACTIVE | KEY_USABLE, .scopes = SCOPE_READ, .user_id = 34
+	};
+	struct key_parts parts;
+	struct policy_db *db;
+	char error[256];
+
+	assert_int_equal(key_generate(12, w->key), ERR_OK);
+	assert_int_equal(key_parse(sv_str(w->key), &parts), ERR_OK);
+	assert_int_equal(key_hash(w->a.hasher, parts.body, key.hash), ERR_OK);
+	assert_int_equal(policy_db_open(w->dir, true, &db, error), ERR_OK);
+	assert_int_equal(policy_db_begin(db), ERR_OK);
+	assert_int_equal(policy_db_put(db, POLICY_KEYS, 12, &key, sizeof(key)), ERR_OK);
+	assert_int_equal(policy_db_put(db, POLICY_USERS, 34, &user, sizeof(user)), ERR_OK);
+	assert_int_equal(policy_db_set_generation(db, 1, "x"), ERR_OK);
+	assert_int_equal(policy_db_commit(db), ERR_OK);
+	policy_db_close(db);
+}
+
+static int setup(void **state)
+{
+	struct world *w = calloc(1, sizeof(*w));
+	char error[SETTINGS_ERROR_MAX];
+	struct spop_event ev;
+	struct wcur wire;
+	struct wcur out;
+	size_t consumed;
+
+	assert_non_null(w);
+	strcpy(w->dir, "/tmp/test-answer-XXXXXX");
+	assert_non_null(mkdtemp(w->dir));
+	assert_int_equal(settings_load_text(&w->settings, "t", "", 0, NULL, error), ERR_OK);
+	set(&w->settings.auth_key_pepper, pepper);
+	set(&w->settings.imgproxy_key, "736563726574");
+	set(&w->settings.imgproxy_salt, "68656C6C6F");
+	set(&w->settings.agent_state_dir, w->dir);
+	assert_int_equal(answer_init(&w->a, &w->settings, &w->metrics), ERR_OK);
+	const struct spop_hello h = { .versions = SV("2.0"),
+		                      .max_frame_size = 16380,
+		                      .capabilities = SV("pipelining") };
+	spop_conn_init(&w->conn, 16380);
+	wcur_init(&wire, w->in, sizeof(w->in));
+	assert_int_equal(spop_hello_write(&wire, &h), ERR_OK);
+	wcur_init(&out, w->out, sizeof(w->out));
+	assert_int_equal(spop_conn_next(&w->conn, w->in, wcur_len(&wire), &consumed, &out, &ev), SPOP_EVENT_HELLO);
+	*state = w;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct world *w = *state;
+	char path[128];
+
+	answer_fini(&w->a);
+	settings_free(&w->settings);
+	snprintf(path, sizeof(path), "%s/policy.mdb", w->dir);
+	unlink(path);
+	snprintf(path, sizeof(path), "%s/policy.mdb-lock", w->dir);
+	unlink(path);
+	rmdir(w->dir);
+	free(w);
+	return 0;
+}
+
+struct request {
+	const char *message;
+	int64_t version;
+	const char *method;
+	const char *path;
+	const char *key; /* NULL: a NULL value, as HAProxy sends for a missing header */
+};
+
+static void text(struct wcur *w, const char *name, const char *value)
+{
+	const struct spop_value v = value != NULL ? spop_string(sv_str(value)) : spop_null();
+	spop_kv_write(w, sv_str(name), &v);
+}
+
+/* Sends the request through a connection and keeps the answer in w->out. */
+static enum err ask(struct world *w, const struct request *r)
+{
+	const uint8_t ip[4] = { 127, 0, 0, 1 };
+	const struct spop_value version = spop_int64(r->version);
+	const struct spop_value address = spop_ipv4(ip);
+	struct spop_event ev;
+	struct wcur wire;
+	struct wcur out;
+	size_t consumed;
+
+	wcur_init(&wire, w->in, sizeof(w->in));
+	size_t mark = spop_frame_begin(&wire, SPOP_FRAME_NOTIFY, SPOP_FLAG_FIN, 0, 1);
+	spop_message_write(&wire, sv_str(r->message), 6);
+	spop_kv_write(&wire, SV("v"), &version);
+	spop_kv_write(&wire, SV("ip"), &address);
+	text(&wire, "method", r->method);
+	text(&wire, "path", r->path);
+	text(&wire, "key", r->key);
+	text(&wire, "auth", NULL);
+	assert_int_equal(spop_frame_end(&wire, mark, 16380), ERR_OK);
+	wcur_init(&out, w->out, sizeof(w->out));
+	assert_int_equal(spop_conn_next(&w->conn, w->in, wcur_len(&wire), &consumed, &out, &ev), SPOP_EVENT_NOTIFY);
+	answer_renew(&w->a, w->dir);
+	enum err err = answer_notify(&w->a, &w->conn, &ev, &out);
+	answer_release(&w->a);
+	w->out_len = wcur_len(&out);
+	return err;
+}
+
+/* The variable of the last answer; NULL type when it is not set. */
+static struct spop_value var(const struct world *w, const char *name)
+{
+	struct spop_frame frame;
+	struct spop_action action;
+	struct rcur c;
+	size_t consumed;
+
+	assert_int_equal(spop_frame_decode(w->out, w->out_len, 16380, &frame, &consumed), ERR_OK);
+	assert_int_equal(frame.type, SPOP_FRAME_ACK);
+	assert_int_equal(frame.stream_id, 0);
+	assert_int_equal(frame.frame_id, 1);
+	rcur_init(&c, frame.payload.p, frame.payload.n);
+	while (spop_ack_next(&c, &action) == ERR_OK) {
+		assert_int_equal(action.scope, SPOP_SCOPE_TXN);
+		if (sv_eq(action.name, sv_str(name)))
+			return action.value;
+	}
+	return spop_null();
+}
+
+static void assert_text(const struct world *w, const char *name, const char *expected)
+{
+	struct spop_value v = var(w, name);
+	struct sv got = spop_value_text(&v);
+	if (!sv_eq(got, sv_str(expected)))
+		fail_msg("%s: wanted \"%s\", got \"%.*s\"", name, expected, SV_ARG(got));
+}
+
+static void assert_int(const struct world *w, const char *name, int64_t expected)
+{
+	struct spop_value v = var(w, name);
+	int64_t got = 0;
+	assert_true(spop_value_int(&v, &got));
+	assert_int_equal(got, expected);
+}
+
+static const char image[] = "/img/unsafe/rs:fit:300:200/plain/local:///cat.jpg@png";
+
+static void test_without_policy_unavailable(void **state)
+{
+	struct world *w = *state;
+	const struct request r = { "check", 1, "GET", image, NULL };
+	assert_int_equal(ask(w, &r), ERR_OK);
+	assert_text(w, "verdict", "deny");
+	assert_text(w, "code", "unavailable");
+	assert_int(w, "status", 503);
+}
+
+static void test_image_allowed(void **state)
+{
+	struct world *w = *state;
+	fill_policy(w);
+	const struct request r = { "check", 1, "GET", image, w->key };
+	assert_int_equal(ask(w, &r), ERR_OK);
+	assert_text(w, "verdict", "allow");
+	assert_text(w, "code", "allow");
+	assert_text(w, "route", "image");
+	assert_text(w, "scopes", "read");
+	assert_int(w, "user", 34);
+	assert_int(w, "key", 12);
+	assert_int_equal(var(w, "status").type, SPOP_TYPE_NULL);
+	struct spop_value target = var(w, "target");
+	struct sv t = spop_value_text(&target);
+	/* "local:///34/cat.jpg" in base64url, behind a signature of 43 characters. */
+	const char tail[] = "/rs:fit:300:200/bG9jYWw6Ly8vMzQvY2F0LmpwZw.png";
+	assert_int_equal(t.n, 1 + 43 + sizeof(tail) - 1);
+	assert_memory_equal(t.p + 44, tail, sizeof(tail) - 1);
+	assert_int_equal(atomic_load(&w->metrics.verdicts[VERDICT_ALLOW]), 1);
+	assert_int_equal(atomic_load(&w->metrics.frames[AGENT_FRAME_ACK]), 1);
+}
+
+static void test_refusals(void **state)
+{
+	struct world *w = *state;
+	fill_policy(w);
+	const struct {
+		struct request r;
+		const char *code;
+		int64_t status;
+		bool known;
+	} rows[] = {
+		{ { "check", 1, "GET", image, NULL }, "key_missing", 401, false },
+		{ { "check", 1, "GET", image, "igw_12_x_y" }, "key_invalid", 401, false },
+		{ { "check", 1, "GET", "/img/unsafe/plain/http://x/y", w->key }, "source_forbidden", 403, true },
+		{ { "check", 1, "GET", "/img/unsafe/raw:1/plain/local:///a", w->key }, "url_invalid", 400, true },
+		{ { "check", 1, "POST", "/api/v1/upload", w->key }, "scope_missing", 403, true },
+		{ { "check", 1, "GET", "/", w->key }, "not_found", 404, false },
+	};
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		assert_int_equal(ask(w, &rows[i].r), ERR_OK);
+		assert_text(w, "verdict", "deny");
+		assert_text(w, "code", rows[i].code);
+		assert_int(w, "status", rows[i].status);
+		assert_int_equal(var(w, "target").type, SPOP_TYPE_NULL);
+		if (rows[i].known)
+			assert_int(w, "user", 34);
+		else
+			assert_int_equal(var(w, "user").type, SPOP_TYPE_NULL);
+	}
+}
+
+/* A configuration of another version must not be answered by guessing. */
+static void test_foreign_messages(void **state)
+{
+	struct world *w = *state;
+	fill_policy(w);
+	const struct request other_version = { "check", 2, "GET", image, w->key };
+	const struct request other_message = { "hello", 1, "GET", image, w->key };
+	assert_int_equal(ask(w, &other_version), ERR_OK);
+	assert_text(w, "code", "unavailable");
+	assert_int_equal(ask(w, &other_message), ERR_OK);
+	assert_text(w, "code", "unavailable");
+	assert_int_equal(atomic_load(&w->metrics.errors[AGENT_ERROR_MESSAGE]), 2);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_without_policy_unavailable, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_image_allowed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_foreign_messages, setup, teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
