@@ -114,7 +114,7 @@ FORCE:
 $(O)/tests/imgproxy-standin: $(wildcard tests/standin/*.c tests/standin/*.h) $(O)/flags
 	@mkdir -p $(@D)
 	@echo "  LD      $@"
-	@$(CC) -D_GNU_SOURCE $(call pkg,--cflags,vips) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^) $(call pkg,--libs,vips) -lmicrohttpd -lcrypto -lpthread
+	@$(CC) -D_GNU_SOURCE $(call pkg,--cflags,vips) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^) $(call pkg,--libs,vips) -lmicrohttpd -lcrypto -lpthread -lm
 
 # ---- unit tests: one program a test file, linked with its own room and those below it alone ---------------------------
 
