@@ -475,6 +475,8 @@ static void run(struct parent *p)
 		add_worker(p, AGENT_VERDICT, i, p->sockets.spop[i]);
 	log_info("started: version=%s verdict_workers=%u spop=%s stats=%s", GATEWAY_VERSION, p->sockets.workers,
 	         p->settings->agent_spop_bind, p->settings->metrics_enabled ? p->settings->metrics_bind : "off");
+	/* Whoever sets them must not think that they hold. */
+	log_info("the settings rate_limits.* are known, but not enforced by this version");
 	loop_run(p->loop);
 	for (unsigned i = 0; i < p->count; i++)
 		loop_timer_stop(&p->workers[i].restart);
