@@ -1,0 +1,219 @@
+#include "cli/args.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/sv.h"
+
+#define SECONDS_MAX (UINT64_C(36500) * 86400)
+
+__attribute__((format(printf, 2, 3))) static enum err fail(char *error, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(error, ARGS_ERROR_MAX, fmt, ap);
+	va_end(ap);
+	return ERR_INVALID;
+}
+
+static const struct cli_command *find_command(const char *group, const char *verb)
+{
+	size_t count;
+	const struct cli_command *table = cli_commands(&count);
+
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(table[i].group, group) == 0 && (verb == NULL || strcmp(table[i].verb, verb) == 0))
+			return &table[i];
+	return NULL;
+}
+
+/* If word is `name` or `name=…`; *value is then what follows the sign, or NULL. */
+static bool is_option(const char *word, const char *name, const char **value)
+{
+	size_t n = strlen(name);
+
+	if (strncmp(word, name, n) != 0 || (word[n] != '\0' && word[n] != '='))
+		return false;
+	*value = word[n] == '=' ? word + n + 1 : NULL;
+	return true;
+}
+
+static bool *find_flag(struct args *a, const char *word)
+{
+	if (strcmp(word, "--json") == 0)
+		return &a->json;
+	if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
+		return &a->help;
+	if (strcmp(word, "--version") == 0)
+		return &a->version;
+	if (strcmp(word, "--check-config") == 0)
+		return &a->check_config;
+	return NULL;
+}
+
+/* Where the value of an option goes: --config, or an option that any command of the table has. */
+struct pending {
+	const char *name;
+	const char *value;
+};
+
+/* Options stand in front of the command too, so that they are kept until it is known. */
+struct words {
+	const char *plain[2 + CLI_ARGS_MAX];
+	size_t nplain;
+	struct pending options[CLI_OPTIONS_MAX + 1];
+	size_t noptions;
+};
+
+static const char *known_option(const char *word, const char **value)
+{
+	size_t count;
+	const struct cli_command *table = cli_commands(&count);
+
+	for (size_t i = 0; i < count; i++)
+		for (size_t k = 0; k < CLI_OPTIONS_MAX && table[i].options[k].name != NULL; k++)
+			if (is_option(word, table[i].options[k].name, value))
+				return table[i].options[k].name;
+	return NULL;
+}
+
+static enum err take_option(struct args *a, struct words *w, int argc, char **argv, int *i, char *error)
+{
+	const char *word = argv[*i], *value = NULL, *name = "--config";
+	bool *flag = find_flag(a, word);
+
+	if (flag != NULL) {
+		*flag = true;
+		return ERR_OK;
+	}
+	if (!is_option(word, name, &value)) {
+		name = known_option(word, &value);
+		if (name == NULL)
+			return fail(error, "there is no option %s", word);
+	}
+	if (value == NULL) {
+		if (*i + 1 >= argc)
+			return fail(error, "%s needs a value", name);
+		value = argv[++*i];
+	}
+	if (strcmp(name, "--config") == 0) {
+		if (a->config != NULL)
+			return fail(error, "--config was given twice");
+		a->config = value;
+		return ERR_OK;
+	}
+	for (size_t k = 0; k < w->noptions; k++)
+		if (strcmp(w->options[k].name, name) == 0)
+			return fail(error, "%s was given twice", name);
+	if (w->noptions == CLI_OPTIONS_MAX)
+		return fail(error, "too many options");
+	w->options[w->noptions++] = (struct pending){ .name = name, .value = value };
+	return ERR_OK;
+}
+
+static enum err split_words(struct args *a, struct words *w, int argc, char **argv, char *error)
+{
+	bool options_end = false;
+
+	for (int i = 1; i < argc; i++) {
+		if (!options_end && strcmp(argv[i], "--") == 0) {
+			options_end = true;
+		} else if (!options_end && argv[i][0] == '-' && argv[i][1] != '\0') {
+			enum err err = take_option(a, w, argc, argv, &i, error);
+			if (err != ERR_OK)
+				return err;
+		} else if (w->nplain == sizeof(w->plain) / sizeof(w->plain[0])) {
+			return fail(error, "too many arguments");
+		} else {
+			w->plain[w->nplain++] = argv[i];
+		}
+	}
+	return ERR_OK;
+}
+
+static enum err find_named(struct args *a, const struct words *w, char *error)
+{
+	bool unfinished = a->help || a->version || a->check_config;
+
+	if (w->nplain == 0)
+		return unfinished ? ERR_OK : fail(error, "no command was given");
+	a->group = w->plain[0];
+	if (find_command(a->group, NULL) == NULL)
+		return fail(error, "there is no command %s", a->group);
+	if (w->nplain == 1)
+		return unfinished ? ERR_OK : fail(error, "%s needs one of its commands", a->group);
+	a->command = find_command(a->group, w->plain[1]);
+	return a->command != NULL ? ERR_OK : fail(error, "there is no command %s %s", a->group, w->plain[1]);
+}
+
+static enum err bind_options(struct args *a, const struct words *w, char *error)
+{
+	const struct cli_command *c = a->command;
+
+	for (size_t i = 0; i < w->noptions; i++) {
+		size_t k = 0;
+		while (k < CLI_OPTIONS_MAX && c->options[k].name != NULL &&
+		       strcmp(c->options[k].name, w->options[i].name) != 0)
+			k++;
+		if (k == CLI_OPTIONS_MAX || c->options[k].name == NULL)
+			return fail(error, "%s %s has no option %s", c->group, c->verb, w->options[i].name);
+		a->options[k] = w->options[i].value;
+	}
+	for (size_t k = 0; k < CLI_OPTIONS_MAX && c->options[k].name != NULL; k++)
+		if (c->options[k].required && a->options[k] == NULL && !a->help)
+			return fail(error, "%s %s needs %s %s", c->group, c->verb, c->options[k].name,
+			            c->options[k].value);
+	return ERR_OK;
+}
+
+enum err args_parse(int argc, char **argv, struct args *out, char *error)
+{
+	struct words w = { 0 };
+
+	memset(out, 0, sizeof(*out));
+	error[0] = '\0';
+	/* An error in an earlier word is to be told as JSON too. */
+	bool json = false;
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+		json = json || strcmp(argv[i], "--json") == 0;
+	out->json = json;
+	enum err err = split_words(out, &w, argc, argv, error);
+	if (err == ERR_OK)
+		err = find_named(out, &w, error);
+	if (err != ERR_OK || out->command == NULL)
+		return err;
+	const struct cli_command *c = out->command;
+	out->nwords = w.nplain - 2;
+	if (out->nwords > c->max_args)
+		return fail(error, "%s %s: too many arguments", c->group, c->verb);
+	if (out->nwords < c->min_args && !out->help)
+		return fail(error, "%s %s needs %s", c->group, c->verb, c->args);
+	for (size_t i = 0; i < out->nwords; i++)
+		out->words[i] = w.plain[i + 2];
+	return bind_options(out, &w, error);
+}
+
+enum err args_duration(const char *text, uint64_t *seconds)
+{
+	static const struct {
+		char unit;
+		uint64_t seconds;
+	} units[] = { { 's', 1 }, { 'm', 60 }, { 'h', 3600 }, { 'd', 86400 } };
+	size_t n = strlen(text);
+	uint64_t number = 0;
+
+	for (size_t i = 0; n > 1 && i < sizeof(units) / sizeof(units[0]); i++) {
+		if (text[n - 1] != units[i].unit)
+			continue;
+		enum err err = sv_to_u64(sv_from(text, n - 1), &number);
+		if (err != ERR_OK)
+			return err;
+		if (number == 0 || number > SECONDS_MAX / units[i].seconds)
+			return ERR_RANGE;
+		*seconds = number * units[i].seconds;
+		return ERR_OK;
+	}
+	return ERR_INVALID;
+}

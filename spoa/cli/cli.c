@@ -1,0 +1,258 @@
+#include "cli/cli.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/args.h"
+#include "cli/output.h"
+
+#define CONNECT_TIMEOUT_MS 10000
+#define MESSAGE_MAX        2048
+
+static const struct cli_command commands[] = {
+	{ .group = "config",
+	  .verb = "show",
+	  .args = "",
+	  .help = "print every setting with its value; secrets are hidden",
+	  .run = cmd_config_show },
+	{ .group = "key",
+	  .verb = "create",
+	  .args = "USER",
+	  .help = "make an API key; it is shown this once",
+	  .min_args = 1,
+	  .max_args = 1,
+	  .needs_database = true,
+	  .options = { { .name = "--name", .value = "NAME", .help = "a name to tell keys apart" },
+	               { .name = "--scopes", .value = "LIST", .help = "of read,upload,admin (read,upload)" },
+	               { .name = "--expires", .value = "TIME", .help = "30d, 12h, 45m or 90s from now (never)" } },
+	  .run = cmd_key_create },
+	{ .group = "key",
+	  .verb = "list",
+	  .args = "[USER]",
+	  .help = "list the keys of a user, or all",
+	  .max_args = 1,
+	  .needs_database = true,
+	  .run = cmd_key_list },
+	{ .group = "key",
+	  .verb = "revoke",
+	  .args = "KEY_ID",
+	  .help = "make a key invalid for good",
+	  .min_args = 1,
+	  .max_args = 1,
+	  .needs_database = true,
+	  .run = cmd_key_revoke },
+	{ .group = "migrate",
+	  .verb = "up",
+	  .args = "",
+	  .help = "bring the database's schema up to date",
+	  .needs_database = true,
+	  .options = { { .name = "--dir", .value = "FOLDER", .help = "the folder of the migrations" } },
+	  .run = cmd_migrate_up },
+	{ .group = "migrate",
+	  .verb = "status",
+	  .args = "",
+	  .help = "list the migrations, and when each was applied",
+	  .needs_database = true,
+	  .options = { { .name = "--dir", .value = "FOLDER", .help = "the folder of the migrations" } },
+	  .run = cmd_migrate_status },
+	{ .group = "user",
+	  .verb = "add",
+	  .args = "NAME",
+	  .help = "add a user",
+	  .min_args = 1,
+	  .max_args = 1,
+	  .needs_database = true,
+	  .options = { { .name = "--email",
+	                 .value = "ADDRESS",
+	                 .help = "the user's e-mail address",
+	                 .required = true } },
+	  .run = cmd_user_add },
+	{ .group = "user",
+	  .verb = "delete",
+	  .args = "USER",
+	  .help = "delete a user and revoke their keys; usage records stay",
+	  .min_args = 1,
+	  .max_args = 1,
+	  .needs_database = true,
+	  .run = cmd_user_delete },
+	{ .group = "user",
+	  .verb = "disable",
+	  .args = "USER",
+	  .help = "refuse all requests of a user, until enabled",
+	  .min_args = 1,
+	  .max_args = 1,
+	  .needs_database = true,
+	  .run = cmd_user_disable },
+	{ .group = "user",
+	  .verb = "enable",
+	  .args = "USER",
+	  .help = "undo `user disable`",
+	  .min_args = 1,
+	  .max_args = 1,
+	  .needs_database = true,
+	  .run = cmd_user_enable },
+	{ .group = "user",
+	  .verb = "list",
+	  .args = "",
+	  .help = "list the users",
+	  .needs_database = true,
+	  .run = cmd_user_list },
+	{ .group = "user",
+	  .verb = "show",
+	  .args = "USER",
+	  .help = "show a user and their keys",
+	  .min_args = 1,
+	  .max_args = 1,
+	  .needs_database = true,
+	  .run = cmd_user_show },
+};
+
+#define COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+const struct cli_command *cli_commands(size_t *count)
+{
+	*count = COMMANDS;
+	return commands;
+}
+
+static void print_error(struct cli_io *io, bool json, const char *message)
+{
+	if (json)
+		output_json(io->err, json_pack("{s:o}", "error", output_text(message)));
+	else
+		fprintf(io->err, "gatewayctl: %s\n", message);
+}
+
+enum cli_exit cli_refuse(struct cli_call *call, const char *fmt, ...)
+{
+	char message[MESSAGE_MAX];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(message, sizeof(message), fmt, ap);
+	va_end(ap);
+	print_error(call->io, call->json, message);
+	return CLI_REFUSED;
+}
+
+static void print_command(FILE *f, const struct cli_command *c)
+{
+	char line[256];
+	size_t n = (size_t)snprintf(line, sizeof(line), "%s %s%s%s", c->group, c->verb, c->args[0] != '\0' ? " " : "",
+	                            c->args);
+
+	for (size_t k = 0; k < CLI_OPTIONS_MAX && c->options[k].name != NULL && n < sizeof(line); k++) {
+		const struct cli_option *o = &c->options[k];
+		if (o->required)
+			n += (size_t)snprintf(line + n, sizeof(line) - n, " %s %s", o->name, o->value);
+	}
+	fprintf(f, "  %-34s %s\n", line, c->help);
+	for (size_t k = 0; k < CLI_OPTIONS_MAX && c->options[k].name != NULL; k++) {
+		snprintf(line, sizeof(line), "%s %s", c->options[k].name, c->options[k].value);
+		fprintf(f, "      %-30s %s\n", line, c->options[k].help);
+	}
+}
+
+/* The whole help, or that of one group, or of one command. */
+static void print_help(FILE *f, const char *group, const struct cli_command *only)
+{
+	fputs("usage: gatewayctl [OPTION]… COMMAND [ARGUMENT]…\n\n"
+	      "Commands (USER is a name or an id; KEY_ID is the id that `key create` printed):\n",
+	      f);
+	for (size_t i = 0; i < COMMANDS; i++)
+		if (only != NULL ? only == &commands[i] : group == NULL || strcmp(group, commands[i].group) == 0)
+			print_command(f, &commands[i]);
+	fputs("\n"
+	      "Options of every command:\n"
+	      "  --config FILE                      the settings (else $GATEWAY_CONFIG, var/gateway.yaml of the "
+	      "checkout,\n"
+	      "                                     /etc/imgproxy-gateway/config.yaml)\n"
+	      "  --json                             answers and errors as JSON\n"
+	      "  --check-config                     check the settings, do nothing else\n"
+	      "  --version                          print the version\n"
+	      "  --help                             print this help\n\n"
+	      "Exit codes: 0 done, 1 refused (the reason is on stderr), 2 wrong usage.\n",
+	      f);
+}
+
+static enum cli_exit run_with_database(struct cli_call *call)
+{
+	char error[512];
+
+	if (pg_sync_open(call->settings->database_dsn, "gatewayctl", CONNECT_TIMEOUT_MS, &call->db, error,
+	                 sizeof(error)) != ERR_OK)
+		return cli_refuse(call, "database: %s", error);
+	enum cli_exit code = call->command->run(call);
+	pg_sync_close(call->db);
+	call->db = NULL;
+	return code;
+}
+
+static enum cli_exit check_config(struct cli_call *call)
+{
+	const char *source = call->settings->source != NULL ? call->settings->source : "(defaults and environment)";
+
+	if (call->json)
+		output_json(call->io->out,
+		            json_pack("{s:o, s:b}", "source", output_text(call->settings->source), "ok", 1));
+	else
+		fprintf(call->io->out, "%s: ok\n", source);
+	return CLI_DONE;
+}
+
+static enum cli_exit run_with_settings(struct cli_call *call, const struct args *args)
+{
+	struct settings settings;
+	char error[SETTINGS_ERROR_MAX];
+
+	if (settings_load(&settings, args->config, error) != ERR_OK)
+		return cli_refuse(call, "%s", error);
+	call->settings = &settings;
+	enum cli_exit code = CLI_DONE;
+	if (args->check_config)
+		code = check_config(call);
+	else if (call->command->needs_database)
+		code = run_with_database(call);
+	else
+		code = call->command->run(call);
+	settings_free(&settings);
+	return code;
+}
+
+static enum cli_exit dispatch(struct cli_call *call, const struct args *args)
+{
+	if (args->help) {
+		print_help(call->io->out, args->group, args->command);
+		return CLI_DONE;
+	}
+	if (args->version) {
+		if (call->json)
+			output_json(call->io->out, json_pack("{s:s}", "version", GATEWAY_VERSION));
+		else
+			fputs("gatewayctl " GATEWAY_VERSION "\n", call->io->out);
+		return CLI_DONE;
+	}
+	return run_with_settings(call, args);
+}
+
+int cli_run(struct cli_io *io, int argc, char **argv)
+{
+	char error[ARGS_ERROR_MAX];
+	struct args args;
+
+	if (args_parse(argc, argv, &args, error) != ERR_OK) {
+		print_error(io, args.json, error);
+		if (!args.json)
+			fputs("Try `gatewayctl --help`.\n", io->err);
+		return CLI_USAGE;
+	}
+	struct cli_call call = { .command = args.command, .nargs = args.nwords, .io = io, .json = args.json };
+	memcpy(call.args, args.words, sizeof(call.args));
+	memcpy(call.options, args.options, sizeof(call.options));
+	enum cli_exit code = dispatch(&call, &args);
+	/* A key that could not be printed is lost, so a full disk or a closed pipe must not look like success. */
+	if ((fflush(io->out) != 0 || ferror(io->out)) && code == CLI_DONE)
+		code = cli_refuse(&call, "the answer cannot be written: %m");
+	return code;
+}

@@ -1,0 +1,86 @@
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/sv.h"
+#include "cli/args.h"
+#include "cli/cli.h"
+#include "cli/output.h"
+#include "cli/rows.h"
+#include "policy/scope.h"
+
+enum { OPTION_NAME = 0, OPTION_SCOPES, OPTION_EXPIRES };
+
+static void show_new_key(struct cli_call *call, const struct admin_key *k, const char *text)
+{
+	FILE *f = call->io->out;
+
+	if (call->json) {
+		json_t *v = rows_key_json(k);
+		json_object_set_new(v, "key", json_string(text));
+		output_json(f, v);
+		return;
+	}
+	fprintf(f, "key %" PRIu64 " of %s (scopes %s, %s%s); it is shown this once:\n%s\n", k->id, k->username,
+	        k->scopes, k->expires_at != NULL ? "expires " : "never expires",
+	        k->expires_at != NULL ? k->expires_at : "", text);
+}
+
+enum cli_exit cmd_key_create(struct cli_call *call)
+{
+	struct admin_key_wish wish = { .user = call->args[0], .name = call->options[OPTION_NAME] };
+	const char *scopes = call->options[OPTION_SCOPES], *expires = call->options[OPTION_EXPIRES];
+	const char *pepper = call->settings->auth_key_pepper;
+	char error[ADMIN_ERROR_MAX], text[KEY_TEXT_MAX];
+	struct admin_keys list;
+
+	if (pepper[0] == '\0')
+		return cli_refuse(call,
+		                  "the setting auth.key_pepper (AUTH_KEY_PEPPER) is empty: keys cannot be hashed");
+	wish.scopes = SCOPE_READ | SCOPE_UPLOAD;
+	if (scopes != NULL && scopes_parse(sv_str(scopes), &wish.scopes) != ERR_OK)
+		return cli_refuse(call, "--scopes %s: a comma list of read, upload, admin, each at most once", scopes);
+	if (expires != NULL && args_duration(expires, &wish.lifetime_s) != ERR_OK)
+		return cli_refuse(call, "--expires %s: a time as 30d, 12h, 45m or 90s, not 0, at most 36500d", expires);
+	if (admin_key_create(call->db, pepper, &wish, text, &list, error) != ERR_OK)
+		return cli_refuse(call, "%s", error);
+	show_new_key(call, &list.items[0], text);
+	explicit_bzero(text, sizeof(text));
+	admin_keys_free(&list);
+	return CLI_DONE;
+}
+
+enum cli_exit cmd_key_list(struct cli_call *call)
+{
+	char error[ADMIN_ERROR_MAX];
+	struct admin_keys list;
+
+	if (admin_key_list(call->db, call->nargs > 0 ? call->args[0] : NULL, &list, error) != ERR_OK)
+		return cli_refuse(call, "%s", error);
+	if (call->json)
+		output_json(call->io->out, rows_keys_json(&list));
+	else
+		rows_key_table(call->io->out, &list);
+	admin_keys_free(&list);
+	return CLI_DONE;
+}
+
+enum cli_exit cmd_key_revoke(struct cli_call *call)
+{
+	char error[ADMIN_ERROR_MAX];
+	struct admin_keys list;
+	uint64_t id = 0;
+
+	/* What was given may be a whole key by mistake: it is not repeated. */
+	if (sv_to_u64(sv_str(call->args[0]), &id) != ERR_OK)
+		return cli_refuse(call, "KEY_ID is a number: the id that `key create` printed, the 7 of igw_7_…");
+	if (admin_key_revoke(call->db, id, &list, error) != ERR_OK)
+		return cli_refuse(call, "%s", error);
+	const struct admin_key *k = &list.items[0];
+	if (call->json)
+		output_json(call->io->out, rows_key_json(k));
+	else
+		fprintf(call->io->out, "key %" PRIu64 " of %s is revoked since %s\n", k->id, k->username,
+		        k->revoked_at);
+	admin_keys_free(&list);
+	return CLI_DONE;
+}

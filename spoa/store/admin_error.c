@@ -1,0 +1,48 @@
+#include "store/admin_error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* The names are those of the migrations. */
+static const struct {
+	const char *constraint;
+	enum err err;
+	const char *text;
+} refusals[] = {
+	{ "api_keys_name_length", ERR_INVALID, "a key's name has 1 to 255 characters" },
+	{ "api_keys_scopes_known", ERR_INVALID, "the scopes of a key are read, upload and admin" },
+	{ "users_email_grammar", ERR_INVALID, "this is no e-mail address (one @, no blanks, at most 254 characters)" },
+	{ "users_email_unique", ERR_EXISTS, "this e-mail address belongs to another user" },
+	{ "users_username_grammar", ERR_INVALID,
+	  "a user's name has 1 to 255 of the characters A-Z a-z 0-9 . _ -, starts with a letter or digit, and is not "
+	  "all "
+	  "digits" },
+	{ "users_username_unique", ERR_EXISTS, "a user of this name exists already" },
+};
+
+enum err admin_fail(char *error, enum err err, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(error, ADMIN_ERROR_MAX, fmt, ap);
+	va_end(ap);
+	return err;
+}
+
+enum err admin_db_fail(const struct pg_sync *db, enum err err, char *error)
+{
+	const char *constraint = pg_sync_constraint(db);
+	const char *state = pg_sync_sqlstate(db);
+
+	for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++)
+		if (strcmp(constraint, refusals[i].constraint) == 0)
+			return admin_fail(error, refusals[i].err, "%s", refusals[i].text);
+	/* undefined_table, undefined_column */
+	if (strcmp(state, "42P01") == 0 || strcmp(state, "42703") == 0)
+		return admin_fail(error, err,
+		                  "the database's schema is missing or old (run `gatewayctl migrate up`): %s",
+		                  pg_sync_error(db));
+	return admin_fail(error, err, "database: %s", pg_sync_error(db));
+}

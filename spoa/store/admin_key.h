@@ -1,0 +1,54 @@
+/*
+ * API keys, as an operator handles them. Errors as in store/admin_user.h; ERR_NOT_FOUND is also an unknown key. The
+ * key itself exists only in the answer of admin_key_create(): the database holds its hash (policy/key.h).
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "io/pg_sync.h"
+#include "policy/key.h"
+#include "store/admin_error.h"
+
+/* The texts belong to the list that the key is in; times as in store/admin_user.h, NULL when there is none. */
+struct admin_key {
+	uint64_t id;
+	uint64_t user_id;
+	const char *username;
+	const char *name;   /* NULL: none */
+	const char *scopes; /* comma list */
+	const char *state;  /* "active", "inactive", "expired" or "revoked"; says nothing about the user */
+	bool is_active;
+	const char *created_at;
+	const char *last_used_at;
+	const char *expires_at;
+	const char *revoked_at;
+};
+
+struct admin_keys {
+	struct admin_key *items;
+	size_t count;
+	struct pg_result *rows;
+};
+
+void admin_keys_free(struct admin_keys *list);
+
+struct admin_key_wish {
+	const char *user;
+	const char *name;    /* NULL: none */
+	uint32_t scopes;     /* policy/scope.h, at least one */
+	uint64_t lifetime_s; /* 0: never expires */
+};
+
+/* Makes a key. text is the only copy: show it and wipe it. On a failure it is empty. */
+MUST_CHECK enum err admin_key_create(struct pg_sync *db, const char *pepper, const struct admin_key_wish *wish,
+                                     char text[KEY_TEXT_MAX], struct admin_keys *out, char *error);
+
+/* The keys of a user, or all (user == NULL), by id. */
+MUST_CHECK enum err admin_key_list(struct pg_sync *db, const char *user, struct admin_keys *out, char *error);
+
+/* Revokes for good; a key that was revoked before keeps its time. */
+MUST_CHECK enum err admin_key_revoke(struct pg_sync *db, uint64_t id, struct admin_keys *out, char *error);
