@@ -152,9 +152,8 @@ static void go_if_alone(struct worker *w)
 	proc_go(w->current);
 }
 
-static void proc_free(struct proc *proc)
+static void proc_free(struct parent *p, struct proc *proc)
 {
-	struct parent *p = proc->worker->parent;
 	struct proc **link = &p->procs;
 
 	while (*link != proc)
@@ -334,10 +333,9 @@ static void current_ended(struct worker *w, const struct proc *proc, int status)
 		loop_timer_start(&w->restart, delay, 0);
 }
 
-static void proc_ended(struct proc *proc, int status)
+static void proc_ended(struct parent *p, struct proc *proc, int status)
 {
 	struct worker *w = proc->worker;
-	struct parent *p = w->parent;
 	bool expected = proc->state == PROC_STOPPING;
 
 	if (!expected)
@@ -351,7 +349,7 @@ static void proc_ended(struct proc *proc, int status)
 		w->next = NULL;
 		reload_failed(p, "a new process ended before it was ready");
 	}
-	proc_free(proc);
+	proc_free(p, proc);
 	go_if_alone(w);
 	if (p->stopping && p->procs == NULL)
 		loop_stop(p->loop);
@@ -369,7 +367,7 @@ static void on_child(void *arg, int signo)
 		while (proc != NULL && proc->pid != pid)
 			proc = proc->next;
 		if (proc != NULL)
-			proc_ended(proc, status);
+			proc_ended(p, proc, status);
 	}
 }
 

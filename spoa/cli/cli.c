@@ -217,6 +217,7 @@ static enum cli_exit run_with_settings(struct cli_call *call, const struct args 
 	else
 		code = call->command->run(call);
 	settings_free(&settings);
+	call->settings = NULL;
 	return code;
 }
 

@@ -28,7 +28,7 @@ static const char *find_dir(const struct cli_call *call, char *buf, size_t size)
 	}
 	if (strlen(buf) + sizeof(name) > size)
 		return SYSTEM_DIR;
-	strcat(buf, name);
+	memcpy(buf + strlen(buf), name, sizeof(name));
 	return access(buf, F_OK) == 0 ? buf : SYSTEM_DIR;
 }
 

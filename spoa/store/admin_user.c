@@ -99,6 +99,7 @@ static enum err users_change(struct pg_sync *db, const char *user, const char *s
 	enum err err = admin_user_find(db, user, &found, error);
 	if (err != ERR_OK)
 		return err;
+	CHECK(found.count == 1 && found.items != NULL);
 	snprintf(id, sizeof(id), "%" PRIu64, found.items[0].id);
 	admin_users_free(&found);
 	params[0] = id;

@@ -146,7 +146,7 @@ enum err migrations_read(const char *dir, struct migrations *out, char *error)
 		return fail(error, ERR_IO, "%s: %s", dir, strerror(errno));
 	out->dir = strdup(dir);
 	CHECK(out->dir != NULL);
-	out->items = check_calloc((size_t)n + 1, sizeof(*out->items));
+	out->items = check_calloc((size_t)n + 1, sizeof(struct migration));
 	for (int i = 0; i < n; i++) {
 		struct migration *m = &out->items[out->count++];
 		m->name = strdup(entries[i]->d_name);
