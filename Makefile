@@ -147,7 +147,7 @@ FUZZ_TIME ?= 60
 fuzz_programs := $(patsubst %,$(O)/libfuzzer/%,$(fuzz_names))
 $(O)/libfuzzer/%: tests/fuzz/fuzz_%.c $(wildcard spoa/*/*.c spoa/*/*.h)
 	@mkdir -p $(@D)
-	clang $(CPPFLAGS) -std=c11 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -o $@ $< \
+	clang $(CPPFLAGS) $(cppflags_io) -std=c11 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -o $@ $< \
 		$(filter-out %/main.c,$(foreach r,$(call fuzz_room,$*) $(uses_$(call fuzz_room,$*)),$(wildcard spoa/$(r)/*.c))) \
 		$(call link_libs,$(call fuzz_room,$*) $(uses_$(call fuzz_room,$*)))
 

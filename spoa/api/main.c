@@ -1,0 +1,204 @@
+/* gateway-api: takes uploads from HAProxy and stores them where the image servers read. */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "api/server.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/privileges.h"
+#include "base/settings.h"
+#include "io/listener.h"
+
+/* The proxy's group may connect. */
+#define SOCKET_MODE    0660
+#define UMASK          0027
+#define LEFTOVER_AGE_S 3600
+/* The proxy ends silent clients itself; this comes after it. */
+#define IDLE_EXTRA_S     10
+#define UNIX_PREFIX      "unix@"
+#define UNIX_PREFIX_SIZE (sizeof(UNIX_PREFIX) - 1)
+
+static const char usage[] =
+        "usage: gateway-api [--config FILE] [--check-config] [--version] [--help]\n"
+        "\n"
+        "Takes uploads from the gateway's HAProxy and stores them for the image servers.\n"
+        "\n"
+        "  --config FILE    settings (else $GATEWAY_CONFIG, else var/gateway.yaml of the checkout,\n"
+        "                   else /etc/imgproxy-gateway/config.yaml)\n"
+        "  --check-config   read the settings, say ok or what is wrong, and exit\n"
+        "  --version        print the version and exit\n"
+        "  --help           print this and exit\n";
+
+struct options {
+	const char *config;
+	bool check;
+};
+
+/* The exit status, or -1 to go on. */
+static int options_parse(int argc, char **argv, struct options *out)
+{
+	static const struct option longs[] = {
+		{ "check-config", no_argument, NULL, 'k' },
+		{ "config", required_argument, NULL, 'c' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'v' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+		switch (c) {
+		case 'k':
+			out->check = true;
+			break;
+		case 'c':
+			out->config = optarg;
+			break;
+		case 'h':
+			fputs(usage, stdout);
+			return 0;
+		case 'v':
+			puts("gateway-api " GATEWAY_VERSION);
+			return 0;
+		default:
+			fputs(usage, stderr);
+			return 2;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "gateway-api: unexpected argument %s\n%s", argv[optind], usage);
+		return 2;
+	}
+	return -1;
+}
+
+/* SIGTERM and SIGINT are waited for by main() alone; every thread inherits the mask. */
+static void block_signals(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGINT);
+	pthread_sigmask(SIG_BLOCK, set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+static bool stop_is_asked(void)
+{
+	sigset_t pending;
+
+	sigpending(&pending);
+	return sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1;
+}
+
+/* As root: becomes agent.user, who also gets the socket file. */
+static enum err give_up_root(const struct settings *s)
+{
+	struct privileges user;
+
+	if (geteuid() != 0)
+		return ERR_OK;
+	enum err err = privileges_find(s->agent_user, &user);
+	if (err != ERR_OK) {
+		log_error("agent.user: %s: %s", s->agent_user, err == ERR_REFUSED ? "this is root" : err_str(err));
+		return err;
+	}
+	if (strncmp(s->api_bind, UNIX_PREFIX, UNIX_PREFIX_SIZE) == 0 &&
+	    lchown(s->api_bind + UNIX_PREFIX_SIZE, user.uid, user.gid) != 0) {
+		log_error("api.bind: %s: %s", s->api_bind, strerror(errno));
+		return ERR_IO;
+	}
+	err = privileges_drop(&user);
+	if (err != ERR_OK)
+		log_error("agent.user: cannot become %s: %s", s->agent_user, strerror(errno));
+	return err;
+}
+
+static void serve(struct server *server, const struct settings *s, const struct uploads *uploads, const sigset_t *set)
+{
+	int sig;
+
+	log_info("ready: bind=%s uploads=%s", s->api_bind, s->uploads_dir);
+	size_t removed = uploads_clean(uploads, clock_real_s() - LEFTOVER_AGE_S, stop_is_asked);
+	if (removed > 0)
+		log_info("uploads: removed %zu leftovers of interrupted uploads", removed);
+	sigwait(set, &sig);
+	log_info("stopping: signal=%s", sig == SIGTERM ? "TERM" : "INT");
+	/* Now, not at the end: by then the file may belong to the process that comes after this one. */
+	listener_unlink(s->api_bind);
+	if (server_drain(server, (uint64_t)s->agent_drain_timeout) != ERR_OK)
+		log_warn("stopping: some requests were not finished within agent.drain_timeout");
+}
+
+static int run(const struct settings *s)
+{
+	char error[512];
+	struct uploads uploads = { .dir_fd = -1 };
+	struct server *server = NULL;
+	sigset_t set;
+	int fd = -1;
+	int status = 1;
+
+	if (geteuid() == 0 && s->agent_user[0] == '\0') {
+		log_error("refusing to run as root: set agent.user (AGENT_USER) to the user to become");
+		return 1;
+	}
+	umask(UMASK);
+	block_signals(&set);
+	if (listener_open(s->api_bind, SOCKET_MODE, &fd, error, sizeof(error)) != ERR_OK) {
+		log_error("api.bind: %s", error);
+		return 1;
+	}
+	if (give_up_root(s) != ERR_OK)
+		goto out;
+	if (uploads_open(&uploads, s->uploads_dir, (uint64_t)s->uploads_max_size) != ERR_OK) {
+		log_error("uploads.dir: %s: %s", s->uploads_dir, strerror(errno));
+		goto out;
+	}
+	struct request_env env = { .uploads = &uploads, .token = s->api_token };
+	unsigned idle_s = (unsigned)(s->server_read_timeout / 1000) + IDLE_EXTRA_S;
+	if (server_new(&server, fd, &env, idle_s) != ERR_OK) {
+		log_error("cannot start the HTTP server");
+		goto out;
+	}
+	fd = -1;
+	serve(server, s, &uploads, &set);
+	status = 0;
+out:
+	server_free(server);
+	uploads_close(&uploads);
+	if (fd >= 0) {
+		close(fd);
+		listener_unlink(s->api_bind);
+	}
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = { 0 };
+	struct settings settings;
+	char error[SETTINGS_ERROR_MAX];
+
+	int status = options_parse(argc, argv, &options);
+	if (status >= 0)
+		return status;
+	if (settings_load(&settings, options.config, error) != ERR_OK) {
+		fprintf(stderr, "gateway-api: %s\n", error);
+		return 1;
+	}
+	if (options.check) {
+		puts("ok");
+		settings_free(&settings);
+		return 0;
+	}
+	log_init("gateway-api", (enum log_level)settings.log_level);
+	status = run(&settings);
+	settings_free(&settings);
+	return status;
+}

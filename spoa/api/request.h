@@ -1,0 +1,37 @@
+/*
+ * One request to gateway-api, from its headers to its answer: who may ask, the routes, and the body of an upload, which
+ * is a multipart form with a part `file` or the image itself. Bodies are streamed into the upload store, never held.
+ *
+ * A refused body is read to its end before the answer, up to a bound, so that the proxy gets the answer and not a reset
+ * of its connection; a client that waits for 100-continue is answered at once.
+ */
+#pragma once
+
+#include <microhttpd.h>
+#include <stdbool.h>
+
+#include "api/upload.h"
+
+/* What requests need to know; it outlives them and is only read. */
+struct request_env {
+	const struct uploads *uploads;
+	const char *token; /* what X-GW-Token must say; "" demands none */
+};
+
+struct request;
+
+/* A new request for the connection, its first headers read. NULL: no memory. */
+struct request *request_new(const struct request_env *env, struct MHD_Connection *conn, const char *method,
+                            const char *path);
+
+/* Removes what an unfinished upload left. NULL is allowed. */
+void request_free(struct request *r);
+
+/* Whether the answer should come now, before the body. */
+bool request_answers_early(const struct request *r);
+
+/* The next bytes of the body. False: more than this service will read; the connection should end. */
+bool request_body(struct request *r, const char *data, size_t len);
+
+/* Queues the answer; `closing` asks the peer to end the connection. MHD_NO: the connection should end. */
+enum MHD_Result request_answer(struct request *r, bool closing);

@@ -1,0 +1,159 @@
+#include "api/server.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+#define THREADS         4u
+#define CONNECTIONS_MAX 512u
+/* Holds the headers, and then pieces of the body on their way to the disk. */
+#define CONNECTION_MEMORY  (size_t)(128 * 1024)
+#define THREAD_STACK_BYTES (size_t)(256 * 1024)
+
+struct server {
+	struct MHD_Daemon *daemon;
+	const struct request_env *env;
+	int listen_fd;
+	bool quiet; /* the daemon has let go of the socket */
+	atomic_bool draining;
+	pthread_mutex_t lock;
+	pthread_cond_t idle;
+	unsigned in_flight; /* under lock */
+};
+
+static void count(struct server *s, int change)
+{
+	pthread_mutex_lock(&s->lock);
+	s->in_flight += (unsigned)change;
+	if (s->in_flight == 0)
+		pthread_cond_broadcast(&s->idle);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const char *url, const char *method,
+                                  const char *version, const char *data, size_t *len, void **state)
+{
+	struct server *s = cls;
+	struct request *r = *state;
+	(void)version;
+
+	if (r == NULL) {
+		r = request_new(s->env, conn, method, url);
+		if (r == NULL)
+			return MHD_NO;
+		*state = r;
+		count(s, 1);
+		return request_answers_early(r) ? request_answer(r, true) : MHD_YES;
+	}
+	if (*len > 0) {
+		bool go_on = request_body(r, data, *len);
+		*len = 0;
+		return go_on ? MHD_YES : MHD_NO;
+	}
+	return request_answer(r, atomic_load(&s->draining));
+}
+
+static void on_completed(void *cls, struct MHD_Connection *conn, void **state, enum MHD_RequestTerminationCode why)
+{
+	struct server *s = cls;
+	(void)conn;
+	(void)why;
+
+	if (*state == NULL)
+		return;
+	request_free(*state);
+	*state = NULL;
+	count(s, -1);
+}
+
+__attribute__((format(printf, 2, 0))) static void on_log(void *cls, const char *fmt, va_list ap)
+{
+	char text[512];
+	(void)cls;
+
+	if (!log_on(LOG_DEBUG))
+		return;
+	vsnprintf(text, sizeof(text), fmt, ap);
+	log_debug("http: %s", text);
+}
+
+enum err server_new(struct server **out, int listen_fd, const struct request_env *env, unsigned idle_timeout_s)
+{
+	pthread_condattr_t attr;
+	struct server *s = check_calloc(1, sizeof(*s));
+
+	*out = NULL;
+	s->env = env;
+	s->listen_fd = listen_fd;
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&s->idle, &attr);
+	pthread_condattr_destroy(&attr);
+	s->daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL, NULL,
+	                             on_request, s, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET,
+	                             listen_fd, MHD_OPTION_THREAD_POOL_SIZE, THREADS, MHD_OPTION_THREAD_STACK_SIZE,
+	                             THREAD_STACK_BYTES, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX,
+	                             MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY,
+	                             MHD_OPTION_CONNECTION_TIMEOUT, idle_timeout_s, MHD_OPTION_NOTIFY_COMPLETED,
+	                             on_completed, s, MHD_OPTION_END);
+	if (s->daemon == NULL) {
+		/* The socket stays the caller's. */
+		s->listen_fd = -1;
+		server_free(s);
+		return ERR_IO;
+	}
+	*out = s;
+	return ERR_OK;
+}
+
+static void stop_accepting(struct server *s)
+{
+	if (s->quiet || s->daemon == NULL)
+		return;
+	s->quiet = MHD_quiesce_daemon(s->daemon) != MHD_INVALID_SOCKET;
+	/* Peers get "refused" now, in place of waiting in the queue of a socket that nobody accepts on. */
+	if (s->quiet)
+		shutdown(s->listen_fd, SHUT_RDWR);
+}
+
+enum err server_drain(struct server *s, uint64_t timeout_ms)
+{
+	uint64_t end = clock_mono_ns() + timeout_ms * NS_PER_MS;
+	struct timespec ts = { .tv_sec = (time_t)(end / NS_PER_SEC), .tv_nsec = (long)(end % NS_PER_SEC) };
+	int rc = 0;
+
+	atomic_store(&s->draining, true);
+	stop_accepting(s);
+	pthread_mutex_lock(&s->lock);
+	while (s->in_flight > 0 && rc == 0)
+		rc = pthread_cond_timedwait(&s->idle, &s->lock, &ts);
+	bool done = s->in_flight == 0;
+	pthread_mutex_unlock(&s->lock);
+	return done ? ERR_OK : ERR_TIMEOUT;
+}
+
+void server_free(struct server *s)
+{
+	if (s == NULL)
+		return;
+	stop_accepting(s);
+	if (s->daemon != NULL)
+		MHD_stop_daemon(s->daemon);
+	/* A daemon that still had the socket has closed it. */
+	if (s->listen_fd >= 0 && (s->quiet || s->daemon == NULL))
+		close(s->listen_fd);
+	pthread_cond_destroy(&s->idle);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+}

@@ -1,0 +1,566 @@
+/* LDFLAGS: -Wl,--wrap=write */
+/* The whole service over a unix socket: raw HTTP in, the answer and the folder checked. */
+#include "api/folder.h"
+
+#include <errno.h>
+#include <linux/sockios.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "api/server.h"
+
+#define USER_DIR   "7"
+#define MAX_SIZE   8192
+#define TOKEN      "the-token"
+#define ANSWER_MAX 8192
+#define WAIT_MS    10000
+#define PROXY      "Host: x\r\nX-GW-User: 7\r\nX-GW-Scopes: read,upload\r\nX-GW-Token: " TOKEN "\r\nX-Request-ID: id-1\r\n"
+
+static struct folder folder;
+static struct uploads store;
+static struct server *server;
+static struct sockaddr_un address;
+static uint8_t gif[4096];
+static size_t gif_len;
+static int write_errno; /* of writes to regular files, when not 0 */
+
+static const struct request_env env = { .uploads = &store, .token = TOKEN };
+
+ssize_t __real_write(int fd, const void *buf, size_t n);
+ssize_t __wrap_write(int fd, const void *buf, size_t n);
+
+ssize_t __wrap_write(int fd, const void *buf, size_t n)
+{
+	struct stat st;
+
+	if (write_errno != 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
+		errno = write_errno;
+		return -1;
+	}
+	return __real_write(fd, buf, n);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	write_errno = 0;
+	folder_make(&folder);
+	assert_int_equal(uploads_open(&store, folder.path, MAX_SIZE), ERR_OK);
+	gif_len = file_read(GIF_FILE, gif, sizeof(gif));
+	address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/sock", folder.path);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(fd, 64), 0);
+	assert_int_equal(server_new(&server, fd, &env, 30), ERR_OK);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	server_free(server);
+	server = NULL;
+	uploads_close(&store);
+	folder_remove(&folder);
+	return 0;
+}
+
+static int dial(void)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct timeval limit = { .tv_sec = WAIT_MS / 1000 };
+
+	assert_true(fd >= 0);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)), 0);
+	if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) != 0) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+static void put(int fd, const void *data, size_t len)
+{
+	const char *p = data;
+
+	while (len > 0) {
+		ssize_t n = send(fd, p, len, MSG_NOSIGNAL);
+		assert_true(n > 0);
+		p += n;
+		len -= (size_t)n;
+	}
+}
+
+/* Until the server has read everything that was sent. */
+static void wait_read(int fd)
+{
+	int left;
+
+	do {
+		sched_yield();
+		assert_int_equal(ioctl(fd, SIOCOUTQ, &left), 0);
+	} while (left > 0);
+}
+
+/* Reads to the end of the connection, as a string. */
+static void get(int fd, char answer[ANSWER_MAX])
+{
+	size_t n = 0;
+	ssize_t got;
+
+	while ((got = recv(fd, answer + n, ANSWER_MAX - 1 - n, 0)) > 0)
+		n += (size_t)got;
+	answer[n] = '\0';
+	close(fd);
+}
+
+static void assert_has(const char *answer, const char *what)
+{
+	if (strstr(answer, what) == NULL)
+		fail_msg("no \"%s\" in: %s", what, answer);
+}
+
+/* Sends a request with the given head (no empty line) and body, on a connection of its own. */
+static void ask(const char *head, const void *body, size_t len, char answer[ANSWER_MAX])
+{
+	char text[1024];
+
+	int fd = dial();
+	assert_true(fd >= 0);
+	snprintf(text, sizeof(text), "%sConnection: close\r\nContent-Length: %zu\r\n\r\n", head, len);
+	put(fd, text, strlen(text));
+	put(fd, body, len);
+	get(fd, answer);
+}
+
+static void assert_problem(const char *answer, int status, const char *code)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "HTTP/1.1 %d ", status);
+	assert_has(answer, text);
+	assert_has(answer, "application/problem+json");
+	snprintf(text, sizeof(text), "\"code\":\"%s\"", code);
+	assert_has(answer, text);
+	assert_int_equal(folder_count(&folder, USER_DIR, "", NULL), 0);
+}
+
+static void assert_stored(const char *answer, size_t files)
+{
+	assert_has(answer, "HTTP/1.1 200 ");
+	assert_has(answer, "\"content_type\":\"image/gif\"");
+	assert_has(answer, "\"width\":37,\"height\":23");
+	assert_int_equal(folder_count(&folder, USER_DIR, ".part-", NULL), 0);
+	assert_int_equal(folder_count(&folder, USER_DIR, "", NULL), files);
+}
+
+#define POST "POST /api/v1/upload HTTP/1.1\r\n" PROXY
+
+static void test_raw(void **state)
+{
+	char answer[ANSWER_MAX];
+	char name[256];
+	char path[512];
+	uint8_t stored[4096];
+	(void)state;
+
+	ask(POST, gif, gif_len, answer);
+	assert_stored(answer, 1);
+	folder_count(&folder, USER_DIR, "", name);
+	snprintf(path, sizeof(path), "%s/" USER_DIR "/%s", folder.path, name);
+	assert_int_equal(file_read(path, stored, sizeof(stored)), gif_len);
+	assert_memory_equal(stored, gif, gif_len);
+	/* what curl --data-binary says of itself does not make it a form */
+	ask(POST "Content-Type: application/x-www-form-urlencoded\r\n", gif, gif_len, answer);
+	assert_stored(answer, 2);
+}
+
+static void test_chunked_and_keep_alive(void **state)
+{
+	char answer[ANSWER_MAX];
+	char text[1024];
+	(void)state;
+
+	int fd = dial();
+	snprintf(text, sizeof(text), POST "Transfer-Encoding: chunked\r\n\r\n3\r\n%.3s\r\n%zx\r\n", (const char *)gif,
+	         gif_len - 3);
+	put(fd, text, strlen(text));
+	put(fd, gif + 3, gif_len - 3);
+	put(fd, "\r\n0\r\n\r\n", 7);
+	snprintf(text, sizeof(text), POST "Connection: close\r\nContent-Length: %zu\r\n\r\n", gif_len);
+	put(fd, text, strlen(text));
+	put(fd, gif, gif_len);
+	get(fd, answer);
+	assert_stored(answer, 2);
+	assert_has(strstr(answer, "200 OK") + 1, "200 OK");
+}
+
+static void test_expect_continue(void **state)
+{
+	char answer[ANSWER_MAX];
+	char text[1024];
+	(void)state;
+
+	int fd = dial();
+	snprintf(text, sizeof(text), POST "Connection: close\r\nExpect: 100-continue\r\nContent-Length: %zu\r\n\r\n",
+	         gif_len);
+	put(fd, text, strlen(text));
+	ssize_t n = recv(fd, answer, ANSWER_MAX - 1, 0);
+	assert_true(n > 0);
+	answer[n] = '\0';
+	assert_has(answer, "HTTP/1.1 100 ");
+	put(fd, gif, gif_len);
+	get(fd, answer);
+	assert_stored(answer, 1);
+}
+
+/* A refusal comes at once when the client waits with its body. */
+static void test_expect_refused(void **state)
+{
+	char answer[ANSWER_MAX];
+	(void)state;
+
+	int fd = dial();
+	const char *head = POST "Expect: 100-continue\r\nContent-Length: 8193\r\n\r\n";
+	put(fd, head, strlen(head));
+	get(fd, answer);
+	assert_problem(answer, 413, "too_large");
+	assert_null(strstr(answer, "HTTP/1.1 100"));
+}
+
+#define FORM "Content-Type: multipart/form-data; boundary=XyZ\r\n"
+
+struct form {
+	char text[8192];
+	size_t len;
+};
+
+static void form_add(struct form *f, const void *data, size_t len)
+{
+	assert_true(len <= sizeof(f->text) - f->len);
+	memcpy(f->text + f->len, data, len);
+	f->len += len;
+}
+
+static void form_part(struct form *f, const char *name, const void *data, size_t len)
+{
+	char head[256];
+
+	snprintf(head, sizeof(head),
+	         "--XyZ\r\nContent-Disposition: form-data; name=\"%s\"; filename=\"../../x.png\"\r\n"
+	         "Content-Type: text/html\r\n\r\n",
+	         name);
+	form_add(f, head, strlen(head));
+	form_add(f, data, len);
+	form_add(f, "\r\n", 2);
+}
+
+static void form_end(struct form *f)
+{
+	form_add(f, "--XyZ--\r\n", 9);
+}
+
+static void test_multipart(void **state)
+{
+	static struct form f;
+	char answer[ANSWER_MAX];
+	(void)state;
+
+	f.len = 0;
+	form_part(&f, "title", "a -- b\r\n--Xy", 12);
+	form_part(&f, "file", gif, gif_len);
+	form_part(&f, "after", "", 0);
+	form_end(&f);
+	ask(POST FORM, f.text, f.len, answer);
+	assert_stored(answer, 1);
+}
+
+/* A small image, so that every byte can be the last of a piece. */
+static void test_multipart_split_at_every_byte(void **state)
+{
+	static const char tiny[] = "GIF89a\x25\0\x17\0\0\0\0\r\n--Xy\r\n\r\n--;";
+	static struct form f;
+	char answer[ANSWER_MAX];
+	char head[512];
+	char first[74];
+	(void)state;
+
+	f.len = 0;
+	form_part(&f, "file", tiny, sizeof(tiny) - 1);
+	form_part(&f, "x", "y", 1);
+	form_end(&f);
+	snprintf(head, sizeof(head), POST FORM "Connection: close\r\nContent-Length: %zu\r\n\r\n", f.len);
+	for (size_t at = 0; at <= f.len; at++) {
+		int fd = dial();
+		put(fd, head, strlen(head));
+		put(fd, f.text, at);
+		wait_read(fd);
+		put(fd, f.text + at, f.len - at);
+		get(fd, answer);
+		assert_stored(answer, at + 1);
+		assert_has(answer, "\"bytes\":26,");
+		/* every split gives the same bytes */
+		const char *sha = strstr(answer, "\"sha256\":");
+		assert_non_null(sha);
+		if (at == 0)
+			memcpy(first, sha, sizeof(first));
+		assert_memory_equal(sha, first, sizeof(first));
+	}
+}
+
+static void test_bad_forms(void **state)
+{
+	static struct form f;
+	char answer[ANSWER_MAX];
+	(void)state;
+
+	f.len = 0;
+	form_part(&f, "file", gif, gif_len);
+	size_t one = f.len;
+	form_end(&f);
+	size_t whole = f.len;
+	/* cut off: in the part, after it, in the last boundary */
+	ask(POST FORM, f.text, one - 100, answer);
+	assert_problem(answer, 400, "bad_request");
+	ask(POST FORM, f.text, one, answer);
+	assert_problem(answer, 400, "bad_request");
+	ask(POST FORM, f.text, whole - 5, answer);
+	assert_problem(answer, 400, "bad_request");
+	/* no boundary; another boundary; no part of that name; no bytes in it */
+	ask(POST "Content-Type: multipart/form-data\r\n", f.text, whole, answer);
+	assert_problem(answer, 400, "bad_request");
+	ask(POST "Content-Type: multipart/form-data; boundary=other\r\n", f.text, whole, answer);
+	assert_problem(answer, 400, "bad_request");
+	f.len = 0;
+	form_part(&f, "files", gif, gif_len);
+	form_end(&f);
+	ask(POST FORM, f.text, f.len, answer);
+	assert_problem(answer, 400, "bad_request");
+	f.len = 0;
+	form_part(&f, "file", "", 0);
+	form_end(&f);
+	ask(POST FORM, f.text, f.len, answer);
+	assert_problem(answer, 400, "bad_request");
+	f.len = 0;
+	form_part(&f, "file", gif, gif_len);
+	form_part(&f, "file", gif, gif_len);
+	form_end(&f);
+	ask(POST FORM, f.text, f.len, answer);
+	assert_problem(answer, 400, "bad_request");
+}
+
+static void test_bodies_refused(void **state)
+{
+	static const uint8_t zeros[3 * MAX_SIZE];
+	char answer[ANSWER_MAX];
+	(void)state;
+
+	ask(POST, "", 0, answer);
+	assert_problem(answer, 400, "bad_request");
+	ask(POST "Content-Type: image/png\r\n", "not an image", 12, answer);
+	assert_problem(answer, 415, "type_unsupported");
+	ask(POST, gif, 8, answer);
+	assert_problem(answer, 415, "type_unsupported");
+	ask(POST, zeros, MAX_SIZE + 1, answer);
+	assert_problem(answer, 413, "too_large");
+	assert_has(answer, "\"request_id\":\"id-1\"");
+}
+
+/* Without a Content-Length the size is found while the bytes come. */
+static void test_too_large_while_streaming(void **state)
+{
+	static uint8_t zeros[3 * MAX_SIZE];
+	static struct form f;
+	char answer[ANSWER_MAX];
+	char text[512];
+	(void)state;
+
+	int fd = dial();
+	snprintf(text, sizeof(text), POST "Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n%zx\r\n",
+	         sizeof(zeros));
+	put(fd, text, strlen(text));
+	put(fd, zeros, sizeof(zeros));
+	put(fd, "\r\n0\r\n\r\n", 7);
+	get(fd, answer);
+	assert_problem(answer, 413, "too_large");
+
+	/* a form may be a little longer than its file */
+	fd = dial();
+	f.len = 0;
+	form_part(&f, "file", "", 0);
+	snprintf(text, sizeof(text), POST FORM "Connection: close\r\nContent-Length: %zu\r\n\r\n",
+	         f.len + sizeof(zeros) + 9);
+	put(fd, text, strlen(text));
+	put(fd, f.text, f.len - 2);
+	put(fd, zeros, sizeof(zeros));
+	put(fd, "\r\n--XyZ--\r\n", 11);
+	get(fd, answer);
+	assert_problem(answer, 413, "too_large");
+}
+
+static void test_requests_refused(void **state)
+{
+	static const struct {
+		const char *head;
+		int status;
+		const char *code;
+	} rows[] = {
+		{ "GET /api/v1/upload HTTP/1.1\r\n" PROXY, 405, "method_not_allowed" },
+		{ "PUT /api/v1/upload HTTP/1.1\r\n" PROXY, 405, "method_not_allowed" },
+		{ "POST /api/v1/uploads HTTP/1.1\r\n" PROXY, 404, "not_found" },
+		{ "POST /healthz HTTP/1.1\r\n" PROXY, 404, "not_found" },
+		{ "POST /api/v1/upload HTTP/1.1\r\nHost: x\r\nX-GW-User: 7\r\nX-GW-Scopes: read\r\nX-GW-Token: " TOKEN
+		  "\r\n",
+		  403, "scope_missing" },
+		{ "POST /api/v1/upload HTTP/1.1\r\nHost: x\r\nX-GW-User: 7\r\nX-GW-Scopes: "
+		  "uploads,up\r\nX-GW-Token: " TOKEN "\r\n",
+		  403, "scope_missing" },
+		{ "POST /api/v1/upload HTTP/1.1\r\nHost: x\r\nX-GW-User: 7\r\nX-GW-Scopes: upload\r\n", 403,
+		  "ip_not_allowed" },
+		{ "POST /api/v1/upload HTTP/1.1\r\nHost: x\r\nX-GW-User: 7\r\nX-GW-Scopes: upload\r\nX-GW-Token: "
+		  "the-tokem\r\n",
+		  403, "ip_not_allowed" },
+		{ "POST /api/v1/upload HTTP/1.1\r\nHost: x\r\nX-GW-Scopes: upload\r\nX-GW-Token: " TOKEN "\r\n", 403,
+		  "ip_not_allowed" },
+		{ "POST /api/v1/upload HTTP/1.1\r\nHost: x\r\nX-GW-User: 0\r\nX-GW-Scopes: upload\r\nX-GW-Token: " TOKEN
+		  "\r\n",
+		  403, "ip_not_allowed" },
+		{ "POST /api/v1/upload HTTP/1.1\r\nHost: x\r\nX-GW-User: ../7\r\nX-GW-Scopes: "
+		  "upload\r\nX-GW-Token: " TOKEN "\r\n",
+		  403, "ip_not_allowed" },
+		{ "POST /api/v1/upload HTTP/1.1\r\nHost: x\r\nX-GW-User: 07\r\nX-GW-Scopes: "
+		  "upload\r\nX-GW-Token: " TOKEN "\r\n",
+		  403, "ip_not_allowed" },
+	};
+	char answer[ANSWER_MAX];
+	(void)state;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		ask(rows[i].head, gif, gif_len, answer);
+		assert_problem(answer, rows[i].status, rows[i].code);
+		if (rows[i].status == 405)
+			assert_has(answer, "\r\nAllow: POST\r\n");
+	}
+}
+
+static void test_health(void **state)
+{
+	char answer[ANSWER_MAX];
+	(void)state;
+
+	ask("GET /healthz HTTP/1.1\r\nHost: x\r\n", "", 0, answer);
+	assert_has(answer, "HTTP/1.1 200 ");
+	assert_has(answer, "\r\n\r\n{\"status\":\"ok\"}");
+}
+
+static void test_disk_full(void **state)
+{
+	char answer[ANSWER_MAX];
+	(void)state;
+
+	write_errno = ENOSPC;
+	ask(POST, gif, gif_len, answer);
+	write_errno = 0;
+	assert_problem(answer, 503, "unavailable");
+	assert_has(answer, "\r\nRetry-After: ");
+	ask(POST, gif, gif_len, answer);
+	assert_stored(answer, 1);
+}
+
+/* An upload that has begun: its temporary file is there. */
+static int begin_upload(void)
+{
+	char text[512];
+
+	int fd = dial();
+	snprintf(text, sizeof(text), POST "Content-Length: %zu\r\n\r\n", gif_len);
+	put(fd, text, strlen(text));
+	put(fd, gif, 100);
+	while (folder_count(&folder, USER_DIR, ".part-", NULL) == 0)
+		sched_yield();
+	return fd;
+}
+
+static void test_client_goes_away(void **state)
+{
+	(void)state;
+	int fd = begin_upload();
+	close(fd);
+	assert_int_equal(server_drain(server, WAIT_MS), ERR_OK);
+	assert_int_equal(folder_count(&folder, USER_DIR, "", NULL), 0);
+}
+
+struct drain {
+	pthread_t thread;
+	enum err result;
+};
+
+static void *drain_main(void *arg)
+{
+	struct drain *d = arg;
+
+	d->result = server_drain(server, WAIT_MS);
+	return NULL;
+}
+
+static void test_drain(void **state)
+{
+	struct drain d = { .result = ERR_TIMEOUT };
+	char answer[ANSWER_MAX];
+	(void)state;
+
+	int fd = begin_upload();
+	assert_int_equal(pthread_create(&d.thread, NULL, drain_main, &d), 0);
+	/* New connections are refused, the upload goes on. */
+	int other;
+	while ((other = dial()) >= 0) {
+		close(other);
+		sched_yield();
+	}
+	put(fd, gif + 100, gif_len - 100);
+	get(fd, answer);
+	pthread_join(d.thread, NULL);
+	assert_int_equal(d.result, ERR_OK);
+	assert_stored(answer, 1);
+	assert_has(answer, "\r\nConnection: close\r\n");
+}
+
+static void test_drain_gives_up(void **state)
+{
+	(void)state;
+	int fd = begin_upload();
+	assert_int_equal(server_drain(server, 10), ERR_TIMEOUT);
+	server_free(server);
+	server = NULL;
+	assert_int_equal(folder_count(&folder, USER_DIR, "", NULL), 0);
+	close(fd);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(test_raw),
+		TEST(test_chunked_and_keep_alive),
+		TEST(test_expect_continue),
+		TEST(test_expect_refused),
+		TEST(test_multipart),
+		TEST(test_multipart_split_at_every_byte),
+		TEST(test_bad_forms),
+		TEST(test_bodies_refused),
+		TEST(test_too_large_while_streaming),
+		TEST(test_requests_refused),
+		TEST(test_health),
+		TEST(test_disk_full),
+		TEST(test_client_goes_away),
+		TEST(test_drain),
+		TEST(test_drain_gives_up),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
