@@ -44,6 +44,7 @@ enum err addr_parse(const char *text, struct addr *out, char *error, size_t erro
 	if (sv_to_u64(port, &number) != ERR_OK || number > 65535 ||
 	    sv_copy(port, out->port, sizeof(out->port)) != ERR_OK)
 		return fail(out, error, error_size, text, "the port is not a number from 0 to 65535");
+	out->port_number = (uint16_t)number;
 	if (sv_copy(host, out->host, sizeof(out->host)) != ERR_OK)
 		return fail(out, error, error_size, text, "the host name is too long");
 	return ERR_OK;

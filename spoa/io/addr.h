@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/err.h"
 
@@ -15,6 +16,7 @@ struct addr {
 	bool is_unix;
 	char host[ADDR_HOST_MAX]; /* without brackets; empty: any address */
 	char port[6];             /* decimal, 0 to 65535 */
+	uint16_t port_number;     /* the same as a number */
 	char path[ADDR_PATH_MAX]; /* of a unix socket */
 };
 

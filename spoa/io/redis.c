@@ -371,7 +371,7 @@ static void on_resolved(void *arg, enum err err, const struct resolver_addr *add
 		return;
 	}
 	/* The address is numeric, so hiredis does not look anything up. */
-	connected(r, redisAsyncConnect(addrs[r->addr_at % count].text, atoi(r->addr.port)));
+	connected(r, redisAsyncConnect(addrs[r->addr_at % count].text, r->addr.port_number));
 }
 
 static void on_timer(void *arg)
@@ -390,7 +390,7 @@ static void on_timer(void *arg)
 	if (r->addr.is_unix)
 		connected(r, redisAsyncConnectUnix(r->addr.path));
 	else
-		r->resolver = resolver_start(r->loop, r->addr.host, (uint16_t)atoi(r->addr.port), on_resolved, r);
+		r->resolver = resolver_start(r->loop, r->addr.host, r->addr.port_number, on_resolved, r);
 }
 
 static void list_end(struct command_list *list, enum err err)
