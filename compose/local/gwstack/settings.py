@@ -1,0 +1,60 @@
+"""The table of settings (spoa/base/settings.def): what the environment gives, and the file that the programs read."""
+
+import json
+import os
+import re
+
+from .errors import StackError
+
+_ROW = re.compile(r'^SETTING\((\w+),\s*(\w+),\s*"([^"]*)",\s*"([^"]*)",\s*"([^"]*)",', re.MULTILINE)
+_SIZE_UNITS = {"": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3}
+
+
+class Setting:
+    def __init__(self, kind, name, env, default):
+        self.kind, self.name, self.env, self.default = kind, name, env, default
+
+
+def load_table(root):
+    """The rows in the order of the file, by environment name."""
+    path = os.path.join(root, "spoa/base/settings.def")
+    with open(path, encoding="utf-8") as file:
+        rows = _ROW.findall(file.read())
+    return {env: Setting(kind, name, env, default) for _, kind, name, env, default in rows}
+
+
+def size_bytes(text):
+    """"100MB" -> 104857600, as the programs read it."""
+    match = re.fullmatch(r"(\d+)(KB|MB|GB|)", text)
+    if not match:
+        raise StackError(f'settings: "{text}" is not a size, as 512, 16KB, 100MB or 1GB')
+    return int(match[1]) * _SIZE_UNITS[match[2]]
+
+
+def to_yaml(table, values, backends):
+    """The settings file: `values` by environment name, `backends` as (url, weight)."""
+    lines = ["# Written by compose/local/stack at each start: changes here are lost. Set the environment instead."]
+    tree = {}
+    for env, setting in table.items():
+        if env in values:
+            node = tree
+            *sections, leaf = setting.name.split(".")
+            for section in sections:
+                node = node.setdefault(section, {})
+            # A JSON string is a double-quoted YAML string.
+            node[leaf] = json.dumps(str(values[env]))
+    _write(tree, 0, lines)
+    lines.append("backends:")
+    for url, weight in backends:
+        lines.append(f"  - url: {json.dumps(url)}")
+        lines.append(f"    weight: {weight}")
+    return "\n".join(lines) + "\n"
+
+
+def _write(node, depth, lines):
+    for key, value in node.items():
+        if isinstance(value, dict):
+            lines.append(f"{'  ' * depth}{key}:")
+            _write(value, depth + 1, lines)
+        else:
+            lines.append(f"{'  ' * depth}{key}: {value}")
