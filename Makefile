@@ -194,7 +194,9 @@ lint: ## clang-format, clang-tidy, cppcheck, shellcheck, the include table, file
 .PHONY: coverage
 coverage: ## line coverage of the unit and integration tests, in build/coverage/html
 	@compose/local/setup.sh run test lint
-	@$(MAKE) COVERAGE=1 build test-unit test-integration
+	@$(MAKE) COVERAGE=1 build test-unit
+	@chmod -R a+rwX build/coverage
+	@$(MAKE) COVERAGE=1 test-integration
 	@lcov -q -c -d build/coverage/spoa -o build/coverage/all.info
 	@genhtml -q -o build/coverage/html build/coverage/all.info && lcov --summary build/coverage/all.info
 
