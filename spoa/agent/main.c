@@ -1,6 +1,5 @@
 /* gateway-agent: the verdict for every request, over SPOP. */
 #include <errno.h>
-#include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 #include "agent/sockets.h"
 #include "base/log.h"
 #include "base/privileges.h"
+#include "base/program.h"
 #include "base/settings.h"
 #include "base/sv.h"
 #include "imgurl/target.h"
@@ -31,63 +31,27 @@ static const char usage[] =
         "Signals: SIGTERM ends it quietly, a second one at once; SIGHUP starts new processes with the\n"
         "present program and settings, and keeps the old ones if the new do not become ready.\n";
 
-struct options {
-	const char *config;
-	bool check;
-	const char *child; /* role; for the program's own use */
+/* For the program's own use: what a child is, see child.h. */
+struct child_options {
+	const char *role; /* NULL: this is the parent */
 	uint64_t index;
 	uint64_t slot;
 };
 
 /* The exit status, or -1 to go on. */
-static int options_parse(int argc, char **argv, struct options *out)
+static int options_parse(int argc, char **argv, struct program_options *out, struct child_options *child)
 {
-	static const struct option longs[] = {
-		{ "check-config", no_argument, NULL, 'k' }, { "child", required_argument, NULL, 'C' },
-		{ "config", required_argument, NULL, 'c' }, { "help", no_argument, NULL, 'h' },
-		{ "index", required_argument, NULL, 'i' },  { "slot", required_argument, NULL, 's' },
-		{ "version", no_argument, NULL, 'v' },      { NULL, 0, NULL, 0 },
-	};
-	int c;
+	const char *index = "0";
+	const char *slot = "0";
+	const struct program_extra extra[] = { { "child", &child->role }, { "index", &index }, { "slot", &slot } };
 
-	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-		bool good = true;
-		switch (c) {
-		case 'k':
-			out->check = true;
-			break;
-		case 'C':
-			out->child = optarg;
-			break;
-		case 'c':
-			out->config = optarg;
-			break;
-		case 'h':
-			fputs(usage, stdout);
-			return 0;
-		case 'i':
-			good = sv_to_u64(sv_str(optarg), &out->index) == ERR_OK && out->index < AGENT_WORKERS_MAX;
-			break;
-		case 's':
-			good = sv_to_u64(sv_str(optarg), &out->slot) == ERR_OK && out->slot < AGENT_SLOTS;
-			break;
-		case 'v':
-			puts("gateway-agent " GATEWAY_VERSION);
-			return 0;
-		default:
-			good = false;
-			break;
-		}
-		if (!good) {
-			fputs(usage, stderr);
-			return 2;
-		}
-	}
-	if (optind < argc) {
-		fprintf(stderr, "gateway-agent: unexpected argument %s\n%s", argv[optind], usage);
+	int status = program_options(argc, argv, "gateway-agent", usage, extra, 3, out);
+	if (status < 0 && (sv_to_u64(sv_str(index), &child->index) != ERR_OK || child->index >= AGENT_WORKERS_MAX ||
+	                   sv_to_u64(sv_str(slot), &child->slot) != ERR_OK || child->slot >= AGENT_SLOTS)) {
+		fputs(usage, stderr);
 		return 2;
 	}
-	return -1;
+	return status;
 }
 
 /* What the agent cannot do without. */
@@ -109,34 +73,17 @@ static enum err check_settings(const struct settings *s, char *error, size_t siz
 	return agent_sockets_parse(s, &sockets, error, size);
 }
 
-static int run_child(const struct options *options, const struct settings *settings)
+static int run_child(const struct child_options *child, const struct settings *settings)
 {
 	static char name[32];
 
-	if (strcmp(options->child, "keeper") == 0) {
+	if (strcmp(child->role, "keeper") == 0) {
 		log_init("gateway-agent/keeper", (enum log_level)settings->log_level);
-		return keeper_run(settings, (unsigned)options->slot);
+		return keeper_run(settings, (unsigned)child->slot);
 	}
-	snprintf(name, sizeof(name), "gateway-agent/verdict-%u", (unsigned)options->index + 1);
+	snprintf(name, sizeof(name), "gateway-agent/verdict-%u", (unsigned)child->index + 1);
 	log_init(name, (enum log_level)settings->log_level);
-	return verdict_run(settings, (unsigned)options->index, (unsigned)options->slot);
-}
-
-/* *owner is set when this process is root and has a user to become. */
-static enum err find_owner(const struct settings *s, struct privileges *found, const struct privileges **owner)
-{
-	*owner = NULL;
-	if (geteuid() != 0)
-		return ERR_OK;
-	if (s->agent_user[0] == '\0') {
-		log_error("refusing to run as root: set agent.user (AGENT_USER) to the user to become");
-		return ERR_REFUSED;
-	}
-	enum err err = privileges_find(s->agent_user, found);
-	if (err != ERR_OK)
-		log_error("agent.user: %s: %s", s->agent_user, err == ERR_REFUSED ? "this is root" : err_str(err));
-	*owner = found;
-	return err;
+	return verdict_run(settings, (unsigned)child->index, (unsigned)child->slot);
 }
 
 static enum err make_state_dir(const struct settings *s, const struct privileges *owner)
@@ -155,7 +102,7 @@ static enum err make_state_dir(const struct settings *s, const struct privileges
 	return ERR_OK;
 }
 
-static int run_parent(const struct options *options, struct settings *settings)
+static int run_parent(const char *config, struct settings *settings)
 {
 	char program[PATH_MAX];
 	char error[512];
@@ -171,7 +118,8 @@ static int run_parent(const struct options *options, struct settings *settings)
 	}
 	program[n] = '\0';
 	umask(0027);
-	if (find_owner(settings, &found, &owner) != ERR_OK || make_state_dir(settings, owner) != ERR_OK)
+	if (privileges_choose(settings->agent_user, &found, &owner) != ERR_OK ||
+	    make_state_dir(settings, owner) != ERR_OK)
 		return EXIT_FAILURE;
 	if (agent_sockets_parse(settings, &sockets, error, sizeof(error)) != ERR_OK ||
 	    agent_sockets_open(settings, owner, &sockets, error, sizeof(error)) != ERR_OK) {
@@ -182,18 +130,19 @@ static int run_parent(const struct options *options, struct settings *settings)
 	if (owner != NULL && privileges_drop(owner) != ERR_OK)
 		log_error("agent.user: cannot become %s: %s", owner->name, strerror(errno));
 	else
-		code = parent_run(program, options->config, settings, &sockets);
+		code = parent_run(program, config, settings, &sockets);
 	agent_sockets_close(&sockets);
 	return code;
 }
 
 int main(int argc, char **argv)
 {
-	struct options options = { 0 };
+	struct program_options options;
+	struct child_options child = { NULL, 0, 0 };
 	struct settings settings;
 	char error[SETTINGS_ERROR_MAX];
 
-	int code = options_parse(argc, argv, &options);
+	int code = options_parse(argc, argv, &options, &child);
 	if (code >= 0)
 		return code;
 	enum err err = settings_load(&settings, options.config, error);
@@ -208,7 +157,7 @@ int main(int argc, char **argv)
 		code = EXIT_SUCCESS;
 	} else {
 		log_init("gateway-agent", (enum log_level)settings.log_level);
-		code = options.child != NULL ? run_child(&options, &settings) : run_parent(&options, &settings);
+		code = child.role != NULL ? run_child(&child, &settings) : run_parent(options.config, &settings);
 	}
 	settings_free(&settings);
 	return code;

@@ -1,6 +1,5 @@
 /* gateway-api: takes uploads from HAProxy and stores them where the image servers read. */
 #include <errno.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/privileges.h"
+#include "base/program.h"
 #include "base/settings.h"
 #include "io/listener.h"
 
@@ -35,49 +35,6 @@ static const char usage[] =
         "  --version        print the version and exit\n"
         "  --help           print this and exit\n";
 
-struct options {
-	const char *config;
-	bool check;
-};
-
-/* The exit status, or -1 to go on. */
-static int options_parse(int argc, char **argv, struct options *out)
-{
-	static const struct option longs[] = {
-		{ "check-config", no_argument, NULL, 'k' },
-		{ "config", required_argument, NULL, 'c' },
-		{ "help", no_argument, NULL, 'h' },
-		{ "version", no_argument, NULL, 'v' },
-		{ NULL, 0, NULL, 0 },
-	};
-	int c;
-
-	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-		switch (c) {
-		case 'k':
-			out->check = true;
-			break;
-		case 'c':
-			out->config = optarg;
-			break;
-		case 'h':
-			fputs(usage, stdout);
-			return 0;
-		case 'v':
-			puts("gateway-api " GATEWAY_VERSION);
-			return 0;
-		default:
-			fputs(usage, stderr);
-			return 2;
-		}
-	}
-	if (optind < argc) {
-		fprintf(stderr, "gateway-api: unexpected argument %s\n%s", argv[optind], usage);
-		return 2;
-	}
-	return -1;
-}
-
 /* SIGTERM and SIGINT are waited for by main() alone; every thread inherits the mask. */
 static void block_signals(sigset_t *set)
 {
@@ -97,23 +54,16 @@ static bool stop_is_asked(void)
 }
 
 /* As root: becomes agent.user, who also gets the socket file. */
-static enum err give_up_root(const struct settings *s)
+static enum err give_up_root(const struct settings *s, const struct privileges *owner)
 {
-	struct privileges user;
-
-	if (geteuid() != 0)
+	if (owner == NULL)
 		return ERR_OK;
-	enum err err = privileges_find(s->agent_user, &user);
-	if (err != ERR_OK) {
-		log_error("agent.user: %s: %s", s->agent_user, err == ERR_REFUSED ? "this is root" : err_str(err));
-		return err;
-	}
 	if (strncmp(s->api_bind, UNIX_PREFIX, UNIX_PREFIX_SIZE) == 0 &&
-	    lchown(s->api_bind + UNIX_PREFIX_SIZE, user.uid, user.gid) != 0) {
+	    lchown(s->api_bind + UNIX_PREFIX_SIZE, owner->uid, owner->gid) != 0) {
 		log_error("api.bind: %s: %s", s->api_bind, strerror(errno));
 		return ERR_IO;
 	}
-	err = privileges_drop(&user);
+	enum err err = privileges_drop(owner);
 	if (err != ERR_OK)
 		log_error("agent.user: cannot become %s: %s", s->agent_user, strerror(errno));
 	return err;
@@ -139,22 +89,22 @@ static int run(const struct settings *s)
 {
 	char error[512];
 	struct uploads uploads = { .dir_fd = -1 };
+	const struct privileges *owner;
+	struct privileges found;
 	struct server *server = NULL;
 	sigset_t set;
 	int fd = -1;
 	int status = 1;
 
-	if (geteuid() == 0 && s->agent_user[0] == '\0') {
-		log_error("refusing to run as root: set agent.user (AGENT_USER) to the user to become");
+	if (privileges_choose(s->agent_user, &found, &owner) != ERR_OK)
 		return 1;
-	}
 	umask(UMASK);
 	block_signals(&set);
 	if (listener_open(s->api_bind, SOCKET_MODE, &fd, error, sizeof(error)) != ERR_OK) {
 		log_error("api.bind: %s", error);
 		return 1;
 	}
-	if (give_up_root(s) != ERR_OK)
+	if (give_up_root(s, owner) != ERR_OK)
 		goto out;
 	if (uploads_open(&uploads, s->uploads_dir, (uint64_t)s->uploads_max_size) != ERR_OK) {
 		log_error("uploads.dir: %s: %s", s->uploads_dir, strerror(errno));
@@ -181,11 +131,11 @@ out:
 
 int main(int argc, char **argv)
 {
-	struct options options = { 0 };
+	struct program_options options;
 	struct settings settings;
 	char error[SETTINGS_ERROR_MAX];
 
-	int status = options_parse(argc, argv, &options);
+	int status = program_options(argc, argv, "gateway-api", usage, NULL, 0, &options);
 	if (status >= 0)
 		return status;
 	if (settings_load(&settings, options.config, error) != ERR_OK) {
