@@ -150,6 +150,7 @@ int main(int argc, char **argv)
 		err = check_settings(&settings, error, sizeof(error));
 	if (err != ERR_OK) {
 		fprintf(stderr, "gateway-agent: %s\n", error);
+		settings_free(&settings);
 		return EXIT_FAILURE;
 	}
 	if (options.check) {

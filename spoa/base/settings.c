@@ -164,7 +164,8 @@ static enum err set_value(struct settings *s, size_t i, const char *text, const 
 
 	if (is_string(info->type)) {
 		size_t len = strlen(text);
-		if (len < (size_t)info->min || len > (size_t)info->max)
+		bool empty = len == 0 && (info->flags & SETTING_OPTIONAL) != 0;
+		if (!empty && (len < (size_t)info->min || len > (size_t)info->max))
 			return fail(error, "%s: \"%s\" must have %" PRId64 " to %" PRId64 " characters", where, shown,
 			            info->min, info->max);
 		if (info->type == SETTING_ADDR && len > 0 && !address_ok(text))
@@ -255,23 +256,23 @@ static enum err load_backends(struct loader *l, yaml_node_t *list)
 	return ERR_OK;
 }
 
-static enum err load_leaf(struct loader *l, const char *name, yaml_node_t *node)
+static enum err load_leaf(struct loader *l, const char *name, const yaml_node_t *key, const yaml_node_t *node)
 {
 	char where[SETTINGS_ERROR_MAX];
 	const char *text = scalar(node);
 
-	if (text == NULL)
-		return fail(l->error, "%s:%lu: %s: must be a plain value", l->file, line_of(node), name);
 	for (size_t i = 0; i < TABLE_SIZE; i++) {
 		if (strcmp(table[i].name, name) != 0)
 			continue;
+		if (text == NULL)
+			return fail(l->error, "%s:%lu: %s: must be a plain value", l->file, line_of(node), name);
 		if (l->seen[i])
 			return fail(l->error, "%s:%lu: %s: given twice", l->file, line_of(node), name);
 		l->seen[i] = true;
 		snprintf(where, sizeof(where), "%s:%lu: %s", l->file, line_of(node), name);
 		return set_value(l->s, i, text, where, l->error);
 	}
-	return fail(l->error, "%s:%lu: %s: unknown setting", l->file, line_of(node), name);
+	return fail(l->error, "%s:%lu: %s: unknown setting", l->file, line_of(key), name);
 }
 
 static bool is_section(const char *name)
@@ -298,7 +299,7 @@ static enum err load_mapping(struct loader *l, const char *prefix, yaml_node_t *
 		if (strcmp(name, "backends") == 0)
 			err = load_backends(l, node);
 		else if (!is_section(name))
-			err = load_leaf(l, name, node);
+			err = load_leaf(l, name, key_node, node);
 		else if (node->type == YAML_MAPPING_NODE)
 			err = load_mapping(l, name, node);
 		else
@@ -360,8 +361,6 @@ static enum err cross_check(const struct settings *s, char *error)
 		return fail(error, "database.driver: \"%s\" is not supported, only postgres", s->database_driver);
 	if (strncmp(s->api_bind, "unix@", 5) != 0 && s->api_token[0] == '\0')
 		return fail(error, "api.token: must be set when api.bind (%s) is not a unix socket", s->api_bind);
-	if (s->auth_key_pepper[0] != '\0' && strlen(s->auth_key_pepper) < 32)
-		return fail(error, "auth.key_pepper: must have at least 32 characters");
 	return ERR_OK;
 }
 
