@@ -1,15 +1,16 @@
 -- Tells the agents what changed in the policy: for each statement that changed columns which a verdict reads one
--- notification on the channel gateway_policy, `TABLE:ID,ID,…:GENERATION` with the changed rows, or
--- `resync::GENERATION` ("read everything") when there are more than 100 of them, or the table was emptied.
+-- notification on the channel gateway_policy, `TABLE:ID,ID,…:GENERATION:STAMP` with the changed rows, or
+-- `resync::GENERATION:STAMP` ("read everything") when there are more than 100 of them, or the table was emptied.
 --
 -- The generation comes from one row, not from a sequence: the row stays locked until the transaction ends, so
--- generations are committed in their order, and a reader that has applied N has applied all before it. `instance` names
--- this database: a reader that finds another one (restored, replaced) reads everything.
+-- generations are committed in their order, and a reader that has applied N has applied all before it. `stamp` is made
+-- anew with each generation: a reader that finds its own generation with another stamp (a restored backup, a standby that
+-- was behind) has another history, and reads everything.
 
 CREATE TABLE policy_generation (
 	id boolean PRIMARY KEY DEFAULT true CONSTRAINT policy_generation_one_row CHECK (id),
 	generation bigint NOT NULL DEFAULT 1,
-	instance uuid NOT NULL DEFAULT gen_random_uuid()
+	stamp uuid NOT NULL DEFAULT gen_random_uuid()
 );
 
 INSERT INTO policy_generation DEFAULT VALUES;
@@ -18,17 +19,18 @@ INSERT INTO policy_generation DEFAULT VALUES;
 CREATE FUNCTION policy_changed(table_name text, ids bigint[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
 	now_at bigint;
+	now_stamp uuid;
 BEGIN
 	IF cardinality(ids) = 0 THEN
 		RETURN;
 	END IF;
 	INSERT INTO policy_generation AS g (id) VALUES (true)
-		ON CONFLICT (id) DO UPDATE SET generation = g.generation + 1
-		RETURNING g.generation INTO STRICT now_at;
+		ON CONFLICT (id) DO UPDATE SET generation = g.generation + 1, stamp = gen_random_uuid()
+		RETURNING g.generation, g.stamp INTO STRICT now_at, now_stamp;
 	IF ids IS NULL OR cardinality(ids) > 100 THEN
-		PERFORM pg_notify('gateway_policy', 'resync::' || now_at);
+		PERFORM pg_notify('gateway_policy', 'resync::' || now_at || ':' || now_stamp);
 	ELSE
-		PERFORM pg_notify('gateway_policy', table_name || ':' || array_to_string(ids, ',') || ':' || now_at);
+		PERFORM pg_notify('gateway_policy', table_name || ':' || array_to_string(ids, ',') || ':' || now_at || ':' || now_stamp);
 	END IF;
 END
 $$;

@@ -33,6 +33,15 @@ void answer_fini(struct answerer *a)
 	key_hasher_free(a->hasher);
 }
 
+void answer_check_file(struct answerer *a)
+{
+	if (a->db == NULL || !policy_db_replaced(a->db))
+		return;
+	log_warn("policy.mdb was replaced: opening the new one");
+	policy_db_close(a->db);
+	a->db = NULL;
+}
+
 void answer_renew(struct answerer *a, const char *state_dir)
 {
 	char error[256];

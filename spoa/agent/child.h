@@ -2,9 +2,10 @@
  * What every child process of the agent does: it finds its inheritance (descriptors and a slot), beats, tells the
  * parent when it is ready, waits for the word to go, and ends when it is told to or when the parent is gone.
  *
- * A child is the same program, started anew with `--child ROLE --index I --slot S`; it inherits three descriptors with
- * fixed numbers. Over the control socket go single bytes: 'R' from the child (ready), 'G' to it (go: serve). Its end of
- * file tells each side that the other is gone.
+ * A child is the same program, started anew with `--child ROLE --index I --slot S`; it inherits four descriptors with
+ * fixed numbers. The fourth is the text of the settings as the parent has read it, so that a process which replaces
+ * another has the same settings, whatever the file says by then. Over the control socket go single bytes: 'R' from the
+ * child (ready), 'G' to it (go: serve). Its end of file tells each side that the other is gone.
  */
 #pragma once
 
@@ -16,7 +17,8 @@
 
 enum agent_role { AGENT_VERDICT = 0, AGENT_KEEPER };
 
-enum { CHILD_FD_SHARED = 3, CHILD_FD_LISTEN = 4, CHILD_FD_CONTROL = 5 };
+enum { CHILD_FD_SHARED = 3, CHILD_FD_LISTEN, CHILD_FD_CONTROL, CHILD_FD_CONFIG };
+#define CHILD_CONFIG "/proc/self/fd/6"
 
 #define CHILD_READY 'R'
 #define CHILD_GO    'G'

@@ -134,6 +134,16 @@ static void on_pg_notify(void *arg, struct sv channel, struct sv payload)
 	policy_sync_notify(k->sync, channel, payload);
 }
 
+/* PostgreSQL has it all: the next keeper makes a new file, and the workers open it. */
+static void on_broken(void *arg)
+{
+	struct keeper *k = arg;
+
+	log_error("policy.mdb is damaged: it is thrown away and made anew");
+	policy_db_discard(k->child.settings->agent_state_dir);
+	exit(EXIT_FAILURE);
+}
+
 static enum err start_postgres(struct keeper *k)
 {
 	const struct pg_config config = {
@@ -151,7 +161,7 @@ static enum err start_postgres(struct keeper *k)
 		log_error("database.dsn: %s", error);
 		return err;
 	}
-	k->sync = policy_sync_new(k->child.loop, k->pg, k->db);
+	k->sync = policy_sync_new(k->child.loop, k->pg, k->db, on_broken, k);
 	return ERR_OK;
 }
 

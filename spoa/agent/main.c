@@ -16,6 +16,8 @@
 #include "base/settings.h"
 #include "base/sv.h"
 #include "imgurl/target.h"
+#include "io/addr.h"
+#include "io/pg.h"
 
 static const char usage[] =
         "usage: gateway-agent [--config FILE] [--check-config] [--version] [--help]\n"
@@ -57,8 +59,10 @@ static int options_parse(int argc, char **argv, struct program_options *out, str
 /* What the agent cannot do without. */
 static enum err check_settings(const struct settings *s, char *error, size_t size)
 {
+	char why[SETTINGS_ERROR_MAX / 2];
 	struct agent_sockets sockets;
 	struct imgurl_signer *signer;
+	struct addr addr;
 
 	if (s->auth_key_pepper[0] == '\0') {
 		snprintf(error, size, "auth.key_pepper: must be set");
@@ -70,6 +74,18 @@ static enum err check_settings(const struct settings *s, char *error, size_t siz
 		return err;
 	}
 	imgurl_signer_free(signer);
+	err = pg_check_dsn(s->database_dsn, why, sizeof(why));
+	if (err != ERR_OK) {
+		snprintf(error, size, "database.dsn: %s", why);
+		return err;
+	}
+	if (s->redis_addr[0] != '\0') {
+		err = addr_parse(s->redis_addr, &addr, why, sizeof(why));
+		if (err != ERR_OK) {
+			snprintf(error, size, "redis.addr: %s", why);
+			return err;
+		}
+	}
 	return agent_sockets_parse(s, &sockets, error, size);
 }
 

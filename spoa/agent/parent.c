@@ -21,9 +21,12 @@
 #define BACKOFF_MIN_MS 100
 #define BACKOFF_MAX_MS 5000
 /* A worker that died more often than this within the window, though it had been ready, waits before its next start. */
-#define DEATHS_MAX     50
-#define DEATHS_WINDOW  (10 * NS_PER_SEC)
-#define DEATHS_WAIT_MS 500
+#define DEATHS_MAX 50
+#define SETTLED_NS NS_PER_SEC /* a process that served as long has started well */
+/* The keeper may wait for a slow disk, and no request waits for the keeper. */
+#define KEEPER_FREEZE_NS (30 * NS_PER_SEC)
+#define DEATHS_WINDOW    (10 * NS_PER_SEC)
+#define DEATHS_WAIT_MS   500
 
 enum proc_state { PROC_STARTING = 0, PROC_READY, PROC_RUNNING, PROC_STOPPING };
 
@@ -38,6 +41,7 @@ struct proc {
 	struct loop_io io;
 	enum proc_state state;
 	bool was_ready;
+	uint64_t went_ns;     /* when it was told to serve; 0: not yet */
 	bool frozen;          /* killed for want of a heartbeat */
 	uint64_t deadline_ns; /* of STARTING and STOPPING */
 };
@@ -59,7 +63,7 @@ struct worker {
 
 struct parent {
 	const char *program;
-	const char *config;
+	const char *config; /* --config option, or NULL: where a reload reads the settings */
 	struct settings *settings;
 	struct loop *loop;
 	struct agent_sockets sockets;
@@ -71,11 +75,14 @@ struct parent {
 	bool slot_used[AGENT_SLOTS];
 	struct loop_timer tick;
 	uint64_t last_tick_ns;
+	uint64_t calm_ns; /* until then nobody counts as frozen */
 	struct loop_signal signals[4];
 	bool reloading;
 	bool reload_again; /* SIGHUP came during a reload */
 	bool stopping;
 	struct settings reloaded; /* of the reload under way */
+	int config_fd;            /* the text of the settings, for children */
+	int reload_config_fd;     /* of the reload under way */
 };
 
 static void on_control(void *arg, unsigned events);
@@ -84,7 +91,8 @@ static void reload(struct parent *p);
 
 /* ---- processes ---- */
 
-static struct proc *proc_start(struct worker *w)
+/* config_fd is the text of the settings that it shall have. */
+static struct proc *proc_start(struct worker *w, int config_fd)
 {
 	struct parent *p = w->parent;
 	struct proc *proc = check_calloc(1, sizeof(*proc));
@@ -92,11 +100,15 @@ static struct proc *proc_start(struct worker *w)
 
 	while (slot < AGENT_SLOTS && p->slot_used[slot])
 		slot++;
-	CHECK(slot < AGENT_SLOTS);
+	if (slot == AGENT_SLOTS) {
+		log_error("%s: cannot start: too many processes that do not end", w->name);
+		free(proc);
+		return NULL;
+	}
 	memset(&p->shared->slots[slot], 0, sizeof(p->shared->slots[slot]));
 	const struct process_start start = {
 		.program = p->program,
-		.config = p->config,
+		.config_fd = config_fd,
 		.role = w->role,
 		.index = w->index,
 		.slot = slot,
@@ -126,6 +138,7 @@ static void proc_go(struct proc *proc)
 
 	CHECK(proc->state == PROC_READY);
 	proc->state = PROC_RUNNING;
+	proc->went_ns = clock_mono_ns();
 	if (write(proc->control, &byte, 1) != 1)
 		log_warn("%s: pid=%d does not listen: %s", proc->worker->name, (int)proc->pid, strerror(errno));
 }
@@ -189,6 +202,7 @@ static void reload_failed(struct parent *p, const char *why)
 		kill(next->pid, SIGKILL);
 	}
 	settings_free(&p->reloaded);
+	close(p->reload_config_fd);
 	reload_end(p);
 }
 
@@ -200,6 +214,8 @@ static void reload_check(struct parent *p)
 	settings_free(p->settings);
 	*p->settings = p->reloaded;
 	memset(&p->reloaded, 0, sizeof(p->reloaded));
+	close(p->config_fd);
+	p->config_fd = p->reload_config_fd;
 	log_init("gateway-agent", (enum log_level)p->settings->log_level);
 	for (unsigned i = 0; i < p->count; i++) {
 		struct worker *w = &p->workers[i];
@@ -231,11 +247,21 @@ static void reload(struct parent *p)
 	    strcmp(p->reloaded.metrics_bind, p->settings->metrics_bind) != 0 ||
 	    p->reloaded.metrics_enabled != p->settings->metrics_enabled)
 		log_warn("reload: agent.spop_bind, metrics.bind and metrics.enabled change with a restart only");
+	if (strcmp(p->reloaded.agent_state_dir, p->settings->agent_state_dir) != 0) {
+		log_error("reload: agent.state_dir changes with a restart only: the old settings stay");
+		settings_free(&p->reloaded);
+		return;
+	}
+	if (process_config(p->reloaded.text, &p->reload_config_fd) != ERR_OK) {
+		log_error("reload: cannot keep the settings: %s: the old ones stay", strerror(errno));
+		settings_free(&p->reloaded);
+		return;
+	}
 	log_info("reload: starting new processes");
 	p->reloading = true;
 	for (unsigned i = 0; i < p->count; i++) {
 		struct worker *w = &p->workers[i];
-		w->next = proc_start(w);
+		w->next = proc_start(w, p->reload_config_fd);
 		if (w->next == NULL) {
 			reload_failed(p, "a process cannot be started");
 			return;
@@ -264,7 +290,6 @@ static void on_control(void *arg, unsigned events)
 		return;
 	proc->state = PROC_READY;
 	proc->was_ready = true;
-	w->backoff_ms = 0;
 	if (proc == w->current)
 		go_if_alone(w);
 	else if (proc == w->next)
@@ -273,7 +298,7 @@ static void on_control(void *arg, unsigned events)
 
 static void start_worker(struct worker *w)
 {
-	w->current = proc_start(w);
+	w->current = proc_start(w, w->parent->config_fd);
 	if (w->current == NULL)
 		loop_timer_start(&w->restart, BACKOFF_MAX_MS, 0);
 }
@@ -287,11 +312,12 @@ static void on_restart(void *arg)
 }
 
 /* How long to wait before the next start of a worker whose process ended. */
-static unsigned restart_delay_ms(struct worker *w, const struct proc *proc)
+static unsigned restart_delay_ms(struct worker *w, const struct proc *proc, bool killed)
 {
 	uint64_t now = clock_mono_ns();
 
-	if (!proc->was_ready) {
+	/* One that ends by itself as soon as it shall serve will do so again. */
+	if (!proc->was_ready || (!killed && (proc->went_ns == 0 || now - proc->went_ns < SETTLED_NS))) {
 		w->backoff_ms = w->backoff_ms == 0 ? BACKOFF_MIN_MS : w->backoff_ms * 2;
 		if (w->backoff_ms > BACKOFF_MAX_MS)
 			w->backoff_ms = BACKOFF_MAX_MS;
@@ -301,6 +327,7 @@ static unsigned restart_delay_ms(struct worker *w, const struct proc *proc)
 		w->deaths_since_ns = now;
 		w->deaths = 0;
 	}
+	w->backoff_ms = 0;
 	return ++w->deaths > DEATHS_MAX ? DEATHS_WAIT_MS : 0;
 }
 
@@ -326,7 +353,7 @@ static void current_ended(struct worker *w, const struct proc *proc, int status)
 		reason = AGENT_RESTART_FROZEN;
 	w->current = NULL;
 	agent_count(&w->parent->shared->metrics.restarts[row][reason]);
-	unsigned delay = restart_delay_ms(w, proc);
+	unsigned delay = restart_delay_ms(w, proc, WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 	if (delay == 0)
 		start_worker(w);
 	else
@@ -371,11 +398,13 @@ static void on_child(void *arg, int signo)
 	}
 }
 
-static void check_proc(struct parent *p, struct proc *proc, uint64_t now, bool late)
+static void check_proc(struct parent *p, struct proc *proc, uint64_t now)
 {
 	uint64_t beat = atomic_load_explicit(&p->shared->slots[proc->slot].beat_ns, memory_order_relaxed);
 	uint64_t freeze = (uint64_t)p->settings->agent_freeze_timeout * NS_PER_MS;
 
+	if (proc->worker->role == AGENT_KEEPER && freeze < KEEPER_FREEZE_NS)
+		freeze = KEEPER_FREEZE_NS;
 	if (proc->state == PROC_STARTING || proc->state == PROC_STOPPING) {
 		if (now < proc->deadline_ns)
 			return;
@@ -386,7 +415,7 @@ static void check_proc(struct parent *p, struct proc *proc, uint64_t now, bool l
 		return;
 	}
 	/* When this process itself had no time, the others had none either: that is no freeze. */
-	if (late || proc->frozen || beat == 0 || now < beat + freeze)
+	if (now < p->calm_ns || proc->frozen || beat == 0 || now < beat + freeze)
 		return;
 	log_warn("%s: pid=%d is killed: no heartbeat for %" PRIu64 " ms", proc->worker->name, (int)proc->pid,
 	         (now - beat) / NS_PER_MS);
@@ -398,11 +427,13 @@ static void on_tick(void *arg)
 {
 	struct parent *p = arg;
 	uint64_t now = clock_mono_ns();
-	bool late = now - p->last_tick_ns > 4 * TICK_MS * NS_PER_MS;
 
+	/* After a pause of this process the others get the time that they are normally allowed. */
+	if (now - p->last_tick_ns > 4 * TICK_MS * NS_PER_MS)
+		p->calm_ns = now + (uint64_t)p->settings->agent_freeze_timeout * NS_PER_MS;
 	p->last_tick_ns = now;
 	for (struct proc *proc = p->procs; proc != NULL; proc = proc->next)
-		check_proc(p, proc, now, late);
+		check_proc(p, proc, now);
 }
 
 /* ---- start and end ---- */
@@ -481,8 +512,10 @@ static void run(struct parent *p)
 	for (size_t i = 0; i < sizeof(p->signals) / sizeof(p->signals[0]); i++)
 		loop_signal_stop(&p->signals[i]);
 	loop_timer_stop(&p->tick);
-	if (p->reloading)
+	if (p->reloading) {
 		settings_free(&p->reloaded);
+		close(p->reload_config_fd);
+	}
 	log_info("stopped");
 }
 
@@ -504,8 +537,14 @@ int parent_run(const char *program, const char *config, struct settings *setting
 		log_error("cannot make shared memory: %s", strerror(errno));
 		goto end_loop;
 	}
+	if (process_config(settings->text, &p->config_fd) != ERR_OK) {
+		log_error("cannot keep the settings: %s", strerror(errno));
+		goto end_shared;
+	}
 	run(p);
 	code = EXIT_SUCCESS;
+	close(p->config_fd);
+end_shared:
 	agent_shared_unmap(p->shared);
 	close(p->shared_fd);
 end_loop:

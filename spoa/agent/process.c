@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -26,19 +27,37 @@ static void inherit(const struct process_start *start, int control)
 		close(CHILD_FD_LISTEN);
 	else if (dup2(listen_fd, CHILD_FD_LISTEN) < 0)
 		_exit(126);
-	if (close_range(CHILD_FD_CONTROL + 1, ~0U, 0) != 0)
+	if (close_range(CHILD_FD_CONFIG + 1, ~0U, 0) != 0)
 		_exit(126);
 }
 
+/* The handlers first, then the mask: a signal that waits meanwhile must end the child, not be swallowed. */
 static void reset_signals(void)
 {
 	sigset_t none;
 
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
 	for (int signo = 1; signo < NSIG; signo++)
 		if (signo != SIGKILL && signo != SIGSTOP)
 			signal(signo, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+enum err process_config(const char *text, int *fd)
+{
+	size_t len = text != NULL ? strlen(text) : 0;
+	int file = memfd_create("gateway-settings", MFD_CLOEXEC);
+
+	if (file < 0)
+		return ERR_IO;
+	if (len > 0 && write(file, text, len) != (ssize_t)len) {
+		int saved = errno;
+		close(file);
+		errno = saved;
+		return ERR_IO;
+	}
+	*fd = file;
+	return ERR_OK;
 }
 
 enum err process_spawn(const struct process_start *start, pid_t *pid, int *control)
@@ -46,6 +65,8 @@ enum err process_spawn(const struct process_start *start, pid_t *pid, int *contr
 	char index[16];
 	char slot[16];
 	const char *argv[12];
+	sigset_t all;
+	sigset_t before;
 	int n = 0;
 	int pair[2];
 
@@ -58,15 +79,17 @@ enum err process_spawn(const struct process_start *start, pid_t *pid, int *contr
 	argv[n++] = index;
 	argv[n++] = "--slot";
 	argv[n++] = slot;
-	if (start->config != NULL) {
-		argv[n++] = "--config";
-		argv[n++] = start->config;
-	}
+	argv[n++] = "--config";
+	argv[n++] = CHILD_CONFIG;
 	argv[n] = NULL;
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0)
 		return ERR_IO;
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, &before);
 	pid_t child = fork();
+	if (child != 0)
+		sigprocmask(SIG_SETMASK, &before, NULL);
 	if (child < 0) {
 		int saved = errno;
 		close(pair[0]);
@@ -79,8 +102,8 @@ enum err process_spawn(const struct process_start *start, pid_t *pid, int *contr
 			const char **in;
 			char *const *out;
 		} args = { .in = argv };
-		inherit(start, pair[1]);
 		reset_signals();
+		inherit(start, pair[1]);
 		execv(start->program, args.out);
 		_exit(127);
 	}

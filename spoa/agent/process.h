@@ -8,13 +8,16 @@
 
 struct process_start {
 	const char *program;
-	const char *config; /* --config option, or NULL */
+	int config_fd; /* the text of the settings, as CHILD_CONFIG */
 	enum agent_role role;
 	unsigned index;
 	unsigned slot;
 	int shared_fd;
 	int listen_fd; /* or -1 */
 };
+
+/* Puts the text of the settings (NULL: none) where children find it; *fd is the caller's. ERR_IO with errno. */
+MUST_CHECK enum err process_config(const char *text, int *fd);
 
 /* Sets *pid, and *control to the parent's end of the control socket (non-blocking). ERR_IO with errno. */
 MUST_CHECK enum err process_spawn(const struct process_start *start, pid_t *pid, int *control);

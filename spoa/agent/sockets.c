@@ -23,6 +23,10 @@ enum err agent_sockets_parse(const struct settings *settings, struct agent_socke
 	out->stats = -1;
 	for (int i = 0; i < AGENT_WORKERS_MAX; i++)
 		out->spop[i] = -1;
+	if (sv_copy(sv_str(settings->metrics_bind), out->stats_address, sizeof(out->stats_address)) != ERR_OK) {
+		snprintf(error, error_size, "metrics.bind: too long");
+		return ERR_INVALID;
+	}
 	while (sv_split(&rest, ',', &item)) {
 		if (out->workers == AGENT_WORKERS_MAX) {
 			snprintf(error, error_size, "agent.spop_bind: at most %d addresses", AGENT_WORKERS_MAX);
@@ -82,7 +86,9 @@ void agent_sockets_close(struct agent_sockets *s)
 		listener_unlink(s->addresses[i]);
 		s->spop[i] = -1;
 	}
-	if (s->stats >= 0)
+	if (s->stats >= 0) {
 		close(s->stats);
+		listener_unlink(s->stats_address);
+	}
 	s->stats = -1;
 }

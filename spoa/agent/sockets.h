@@ -12,6 +12,7 @@ struct agent_sockets {
 	unsigned workers; /* addresses in agent.spop_bind */
 	char addresses[AGENT_WORKERS_MAX][256];
 	int spop[AGENT_WORKERS_MAX];
+	char stats_address[256];
 	int stats; /* -1 when metrics.enabled is false */
 };
 

@@ -18,6 +18,7 @@
 #define QUIET_MS      20
 #define DISCONNECT_MS 300
 #define READY_POLL_MS 20
+#define FILE_CHECK_MS 1000
 
 struct session {
 	struct session *next;
@@ -35,6 +36,7 @@ struct worker {
 	struct session *sessions;
 	struct loop_task release; /* gives the view up at the end of a turn */
 	struct loop_timer poll;   /* until the policy can be read */
+	struct loop_timer file;   /* whether the policy's file is still the one that is open */
 	struct loop_timer drain;
 	struct loop_timer drain_end;
 	bool disconnecting; /* sessions were told to go */
@@ -250,6 +252,15 @@ static void on_stop(void *arg)
 
 /* ---- the start ---- */
 
+static void on_file(void *arg)
+{
+	struct worker *w = arg;
+
+	/* A view is in use in this turn: the next second will do. */
+	if (!loop_task_pending(&w->release))
+		answer_check_file(&w->answerer);
+}
+
 static void on_poll(void *arg)
 {
 	struct worker *w = arg;
@@ -269,6 +280,7 @@ static void on_go(void *arg)
 	w->listener = listener_new(w->child.loop, w->child.listen_fd, on_accept, w);
 	/* Without a policy every answer is 503: better than none, for which requests would wait. */
 	loop_timer_start(&w->poll, READY_POLL_MS, READY_POLL_MS);
+	loop_timer_start(&w->file, FILE_CHECK_MS, FILE_CHECK_MS);
 	on_poll(w);
 }
 
@@ -288,6 +300,7 @@ int verdict_run(const struct settings *settings, unsigned index, unsigned slot)
 	}
 	loop_task_init(&w.release, loop, on_release, &w);
 	loop_timer_init(&w.poll, loop, on_poll, &w);
+	loop_timer_init(&w.file, loop, on_file, &w);
 	loop_timer_init(&w.drain, loop, on_drain, &w);
 	loop_timer_init(&w.drain_end, loop, on_drain_end, &w);
 	if (answer_init(&w.answerer, settings, &w.child.shared->metrics) != ERR_OK)
@@ -302,6 +315,7 @@ end_answerer:
 	answer_fini(&w.answerer);
 end_child:
 	loop_timer_stop(&w.poll);
+	loop_timer_stop(&w.file);
 	loop_timer_stop(&w.drain);
 	loop_timer_stop(&w.drain_end);
 	child_fini(&w.child);

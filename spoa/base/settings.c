@@ -394,6 +394,7 @@ void settings_free(struct settings *s)
 	for (size_t i = 0; i < s->backends_count; i++)
 		free(s->backends[i].url);
 	free(s->source);
+	free(s->text);
 	memset(s, 0, sizeof(*s));
 }
 
@@ -466,19 +467,21 @@ enum err settings_load(struct settings *s, const char *path, char *error)
 	if (text == NULL)
 		return fail(error, "%s: %s", path, strerror(errno));
 	enum err err = settings_load_text(s, path, text, len, environment, error);
-	free(text);
-	if (err == ERR_OK) {
-		s->source = strdup(path);
-		CHECK(s->source != NULL);
+	if (err != ERR_OK) {
+		free(text);
+		return err;
 	}
-	return err;
+	s->text = text;
+	s->source = strdup(path);
+	CHECK(s->source != NULL);
+	return ERR_OK;
 }
 
 /* postgres://user:pass@host/db without ":pass"; password=… in pairs is cut likewise. */
 static void hide_password(const char *text, char *buf, size_t size)
 {
 	const char *scheme = strstr(text, "://");
-	const char *at = scheme != NULL ? strchr(scheme, '@') : NULL;
+	const char *at = scheme != NULL ? strrchr(scheme, '@') : NULL;
 
 	if (strstr(text, "password") != NULL) {
 		snprintf(buf, size, "(set)");

@@ -54,6 +54,7 @@ struct settings {
 	struct setting_backend backends[SETTINGS_BACKENDS_MAX];
 	size_t backends_count;
 	char *source; /* the file that was read, or NULL */
+	char *text;   /* its content, NUL-terminated, or NULL */
 };
 #undef SETTING
 

@@ -188,7 +188,7 @@ static void results(struct pg *pg)
 			res = pg->current->res;
 			pg->current->res = NULL;
 			err = pg_result_init(&r, res);
-			current_end(pg, err, res != NULL ? &r : NULL);
+			current_end(pg, err, &r);
 			PQclear(res);
 			loop_defer(&pg->send);
 			return;

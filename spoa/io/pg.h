@@ -35,6 +35,9 @@ struct pg_config {
 	void *arg;
 };
 
+/* Whether pg_new() would take the DSN: ERR_INVALID with a text that holds no part of it that could be a password. */
+MUST_CHECK enum err pg_check_dsn(const char *dsn, char *error, size_t error_size);
+
 /*
  * Checks the DSN and starts to connect; the first attempt begins in the next turn. ERR_INVALID with a text in
  * `error` for a DSN that cannot be; the text never holds a part of the DSN that could be a password.

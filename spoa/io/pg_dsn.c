@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/sv.h"
+#include "io/pg.h"
 #include "io/pg_int.h"
 
 #define URL_HINT "; in a URL the characters @ / : ? # of a password must be percent-encoded"
@@ -189,4 +190,14 @@ void pg_params_init(struct pg_params *p, const struct pg_dsn *dsn, const char *a
 		pg_params_set(p, "client_encoding", "UTF8");
 	if (option(dsn, "gssencmode") == NULL && getenv("PGGSSENCMODE") == NULL)
 		pg_params_set(p, "gssencmode", "disable");
+}
+
+enum err pg_check_dsn(const char *dsn, char *error, size_t error_size)
+{
+	struct pg_dsn parsed;
+	enum err err = pg_dsn_parse(dsn, &parsed, error, error_size);
+
+	if (err == ERR_OK)
+		pg_dsn_free(&parsed);
+	return err;
 }

@@ -2,8 +2,8 @@
  * Records of keys and users as they lie in policy.mdb, and read there in place, without a copy.
  *
  * The layouts are fixed, host byte order, packed (the store aligns to two bytes only), and start with their version; a
- * reader that meets another version treats the store as not readable. Changing a layout means a new POLICY_LAYOUT: the
- * keeper then fills the store anew.
+ * reader treats a record of another version as absent, and the store as not readable when its POLICY_LAYOUT is another.
+ * Changing a layout means a new POLICY_LAYOUT: the keeper then fills the store anew.
  */
 #pragma once
 
@@ -29,7 +29,7 @@ struct policy_user {
 	uint8_t unused[6];
 } __attribute__((packed));
 
-/* In the store under the key's id. Keys of deleted users have none. */
+/* In the store under the key's id. Those of deleted users are there too; the user is not. */
 struct policy_key {
 	uint8_t version; /* POLICY_LAYOUT */
 	uint8_t flags;   /* enum policy_key_flag */

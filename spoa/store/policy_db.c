@@ -5,12 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/check.h"
 
 /* Address space, not memory: the file grows with its content. A million keys need about 150 MiB. */
 #define MAP_SIZE    ((size_t)8 << 30)
+#define PATH_LEN    4128
 #define ERROR_MAX   256
 #define READERS_MAX 126
 #define OPEN_MODE   0640
@@ -20,11 +22,12 @@ struct meta {
 	uint32_t layout;
 	uint32_t complete;
 	uint64_t generation;
-	char instance[POLICY_INSTANCE_MAX];
+	char stamp[POLICY_STAMP_MAX];
 };
 static const uint64_t META_KEY = 1;
 
 struct policy_db {
+	char path[PATH_LEN];
 	MDB_env *env;
 	MDB_dbi meta;
 	MDB_dbi tables[2];
@@ -166,31 +169,54 @@ static void close_env(struct policy_db *db)
 	db->env = NULL;
 }
 
+static void file_path(char path[PATH_LEN], const char *dir)
+{
+	snprintf(path, PATH_LEN, "%s/policy.mdb", dir);
+}
+
 /* "<path>-lock" is LMDB's name for the lock file of MDB_NOSUBDIR. */
 static void remove_files(const char *path)
 {
-	char lock[4200];
+	char lock[PATH_LEN + 8];
 	snprintf(lock, sizeof(lock), "%s-lock", path);
 	unlink(path);
 	unlink(lock);
 }
 
+void policy_db_discard(const char *dir)
+{
+	char path[PATH_LEN];
+	file_path(path, dir);
+	remove_files(path);
+}
+
+bool policy_db_replaced(const struct policy_db *db)
+{
+	struct stat open_file;
+	struct stat present;
+	int fd = -1;
+
+	if (mdb_env_get_fd(db->env, &fd) != MDB_SUCCESS || fstat(fd, &open_file) != 0)
+		return true;
+	return stat(db->path, &present) != 0 || present.st_dev != open_file.st_dev ||
+	       present.st_ino != open_file.st_ino;
+}
+
 enum err policy_db_open(const char *dir, bool writer, struct policy_db **out, char *error)
 {
-	char path[4128];
 	struct policy_db *db = check_calloc(1, sizeof(*db));
 
 	error[0] = '\0';
 	db->writer = writer;
-	snprintf(path, sizeof(path), "%s/policy.mdb", dir);
-	int rc = open_env(db, path);
+	file_path(db->path, dir);
+	int rc = open_env(db, db->path);
 	if (writer && (from_mdb(rc) == ERR_CORRUPT || from_mdb(rc) == ERR_VERSION)) {
 		close_env(db);
-		remove_files(path);
-		rc = open_env(db, path);
+		remove_files(db->path);
+		rc = open_env(db, db->path);
 	}
 	if (rc != MDB_SUCCESS) {
-		snprintf(error, ERROR_MAX, "%.160s: %.80s", path, mdb_strerror(rc));
+		snprintf(error, ERROR_MAX, "%.160s: %.80s", db->path, mdb_strerror(rc));
 		close_env(db);
 		free(db);
 		return from_mdb(rc);
@@ -216,9 +242,12 @@ enum err policy_db_renew(struct policy_db *db)
 	int rc;
 
 	policy_db_release(db);
-	if (db->view == NULL)
+	if (db->view == NULL) {
 		rc = mdb_txn_begin(db->env, NULL, MDB_RDONLY, &db->view);
-	else
+		/* Readers that were killed still hold their slots: free those, when the writer did not yet. */
+		if (rc == MDB_READERS_FULL && mdb_reader_check(db->env, NULL) == MDB_SUCCESS)
+			rc = mdb_txn_begin(db->env, NULL, MDB_RDONLY, &db->view);
+	} else
 		rc = mdb_txn_renew(db->view);
 	if (rc != MDB_SUCCESS)
 		return from_mdb(rc);
@@ -277,8 +306,8 @@ enum err policy_db_info(struct policy_db *db, struct policy_db_info *out)
 	*out = (struct policy_db_info){ .generation = meta.generation,
 		                        .users = users.ms_entries,
 		                        .keys = keys.ms_entries };
-	memcpy(out->instance, meta.instance, sizeof(out->instance));
-	out->instance[sizeof(out->instance) - 1] = '\0';
+	memcpy(out->stamp, meta.stamp, sizeof(out->stamp));
+	out->stamp[sizeof(out->stamp) - 1] = '\0';
 	return ERR_OK;
 }
 
@@ -306,16 +335,16 @@ enum err policy_db_delete(struct policy_db *db, enum policy_table table, uint64_
 	return rc == MDB_NOTFOUND ? ERR_OK : from_mdb(rc);
 }
 
-enum err policy_db_set_generation(struct policy_db *db, uint64_t generation, const char *instance)
+enum err policy_db_set_generation(struct policy_db *db, uint64_t generation, const char *stamp)
 {
 	struct meta meta;
 
-	CHECK(db->txn != NULL && strlen(instance) < sizeof(meta.instance));
+	CHECK(db->txn != NULL && strlen(stamp) < sizeof(meta.stamp));
 	memset(&meta, 0, sizeof(meta)); /* the padding too: it goes to the file */
 	meta.layout = POLICY_LAYOUT;
 	meta.complete = 1;
 	meta.generation = generation;
-	memcpy(meta.instance, instance, strlen(instance));
+	memcpy(meta.stamp, stamp, strlen(stamp));
 	return from_mdb(write_meta(db, db->txn, &meta));
 }
 

@@ -21,7 +21,7 @@
 struct policy_db;
 
 /* A UUID as text, with its NUL. */
-#define POLICY_INSTANCE_MAX 37
+#define POLICY_STAMP_MAX 37
 
 enum policy_table { POLICY_USERS = 0, POLICY_KEYS };
 
@@ -32,6 +32,13 @@ enum policy_table { POLICY_USERS = 0, POLICY_KEYS };
  */
 MUST_CHECK enum err policy_db_open(const char *dir, bool writer, struct policy_db **out, char *error);
 void policy_db_close(struct policy_db *db);
+
+/* Whether the file at the path is another one than that which is open (removed, or made anew by a writer). */
+bool policy_db_replaced(const struct policy_db *db);
+
+/* Removes the files of <dir>, for a writer that found them damaged; whoever has them open goes on with the old content.
+ */
+void policy_db_discard(const char *dir);
 
 /* ---- reading ---- */
 
@@ -51,9 +58,9 @@ const struct policy_key *policy_db_key(struct policy_db *db, uint64_t id);
 
 /* Of the view: what the file says of itself. */
 struct policy_db_info {
-	char instance[POLICY_INSTANCE_MAX]; /* the database that it is a copy of; "" before the first complete load */
-	uint64_t generation;                /* of the last complete load or change that was applied */
-	uint64_t users;                     /* records */
+	char stamp[POLICY_STAMP_MAX]; /* of that generation; "" before the first complete load */
+	uint64_t generation;          /* of the last complete load or change that was applied */
+	uint64_t users;               /* records */
 	uint64_t keys;
 };
 MUST_CHECK enum err policy_db_info(struct policy_db *db, struct policy_db_info *out);
@@ -65,8 +72,8 @@ MUST_CHECK enum err policy_db_put(struct policy_db *db, enum policy_table table,
                                   size_t size);
 /* Deleting what is not there is no error. */
 MUST_CHECK enum err policy_db_delete(struct policy_db *db, enum policy_table table, uint64_t id);
-/* Marks the content as complete, and of that generation of that database (a UUID as text). */
-MUST_CHECK enum err policy_db_set_generation(struct policy_db *db, uint64_t generation, const char *instance);
+/* Marks the content as complete, and of that generation with that stamp (a UUID as text). */
+MUST_CHECK enum err policy_db_set_generation(struct policy_db *db, uint64_t generation, const char *stamp);
 MUST_CHECK enum err policy_db_commit(struct policy_db *db);
 void policy_db_abort(struct policy_db *db);
 

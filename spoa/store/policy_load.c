@@ -12,10 +12,10 @@ static void query(struct policy_load *l, const char *sql, pg_query_cb *cb)
 	pg_query(l->pg, sql, 0, NULL, STEP_TIMEOUT_MS, cb, l);
 }
 
-enum err policy_generation_row(const struct pg_result *r, uint64_t *generation, char instance[POLICY_INSTANCE_MAX])
+enum err policy_generation_row(const struct pg_result *r, uint64_t *generation, char stamp[POLICY_STAMP_MAX])
 {
 	if (pg_result_rows(r) != 1 || pg_result_u64(r, 0, 0, generation) != ERR_OK ||
-	    sv_copy(pg_result_value(r, 0, 1), instance, POLICY_INSTANCE_MAX) != ERR_OK)
+	    sv_copy(pg_result_value(r, 0, 1), stamp, POLICY_STAMP_MAX) != ERR_OK)
 		return ERR_INVALID;
 	return ERR_OK;
 }
@@ -25,9 +25,9 @@ static void ended(void *arg, enum err err, const struct pg_result *r)
 {
 	struct policy_load *l = arg;
 
-	(void)err;
 	(void)r;
-	l->done(l->arg, l->result);
+	/* Without the connection the owner must not go on, also when all is written. */
+	l->done(l->arg, err == ERR_CLOSED || err == ERR_UNAVAILABLE ? err : l->result);
 }
 
 static void fail(struct policy_load *l, const char *what, enum err err, const struct pg_result *r)
@@ -46,7 +46,7 @@ static void fail(struct policy_load *l, const char *what, enum err err, const st
 
 static void commit(struct policy_load *l)
 {
-	enum err err = policy_db_set_generation(l->db, l->generation, l->instance);
+	enum err err = policy_db_set_generation(l->db, l->generation, l->stamp);
 	if (err == ERR_OK)
 		err = policy_db_commit(l->db);
 	if (err != ERR_OK) {
@@ -57,6 +57,7 @@ static void commit(struct policy_load *l)
 	query(l, "COMMIT", ended);
 }
 
+/* A row that no record can hold is left out, and so refused: it must not keep all the others from being read. */
 static enum err merge_row(struct policy_load *l, const struct pg_result *r, size_t row)
 {
 	struct policy_user user;
@@ -64,13 +65,14 @@ static enum err merge_row(struct policy_load *l, const struct pg_result *r, size
 	uint64_t id;
 
 	if (l->table == POLICY_USERS) {
-		enum err err = policy_rows_user(r, row, &id, &user);
-		return err == ERR_OK ? policy_db_merge(l->db, id, &user, sizeof(user)) : err;
+		if (policy_rows_user(r, row, &id, &user) == ERR_OK)
+			return policy_db_merge(l->db, id, &user, sizeof(user));
+	} else if (policy_rows_key(r, row, &id, &key) == ERR_OK) {
+		l->unusable_keys += (key.flags & KEY_USABLE) == 0;
+		return policy_db_merge(l->db, id, &key, sizeof(key));
 	}
-	enum err err = policy_rows_key(r, row, &id, &key);
-	if (err == ERR_OK && (key.flags & KEY_USABLE) == 0)
-		l->unusable_keys++;
-	return err == ERR_OK ? policy_db_merge(l->db, id, &key, sizeof(key)) : err;
+	policy_rows_log_bad(l->table, r, row);
+	return ERR_OK;
 }
 
 static void rows(void *arg, enum err err, const struct pg_result *r);
@@ -120,7 +122,7 @@ static void generation(void *arg, enum err err, const struct pg_result *r)
 	struct policy_load *l = arg;
 
 	if (err == ERR_OK)
-		err = policy_generation_row(r, &l->generation, l->instance);
+		err = policy_generation_row(r, &l->generation, l->stamp);
 	if (err == ERR_OK)
 		err = policy_db_begin(l->db);
 	if (err == ERR_OK)

@@ -20,16 +20,16 @@ struct policy_load {
 	/* Of the last load, for the owner to read. */
 	uint64_t generation;
 	uint64_t unusable_keys;
-	char instance[POLICY_INSTANCE_MAX];
+	char stamp[POLICY_STAMP_MAX];
 	/* Private. */
 	enum policy_table table;
 	enum err result;
 };
 
-#define POLICY_GENERATION "SELECT generation, instance FROM policy_generation"
+#define POLICY_GENERATION "SELECT generation, stamp FROM policy_generation"
 /* Reads the row of POLICY_GENERATION. ERR_INVALID when it is none. */
 MUST_CHECK enum err policy_generation_row(const struct pg_result *r, uint64_t *generation,
-                                          char instance[POLICY_INSTANCE_MAX]);
+                                          char stamp[POLICY_STAMP_MAX]);
 
 void policy_load_init(struct policy_load *l, struct pg *pg, struct policy_db *db, void (*done)(void *arg, enum err err),
                       void *arg);

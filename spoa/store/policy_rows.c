@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "base/log.h"
+#include "base/sv.h"
 #include "policy/key.h"
 #include "policy/scope.h"
 
@@ -41,4 +43,10 @@ enum err policy_rows_key(const struct pg_result *r, size_t row, uint64_t *id, st
 		out->flags |= KEY_USABLE;
 	out->scopes = (uint16_t)scopes;
 	return ERR_OK;
+}
+
+void policy_rows_log_bad(enum policy_table table, const struct pg_result *r, size_t row)
+{
+	log_error("policy: a row of %s cannot be used and is left out: id=%.*s",
+	          table == POLICY_USERS ? "users" : "api_keys", SV_ARG(pg_result_value(r, row, 0)));
 }

@@ -32,24 +32,37 @@ struct id_list {
 	uint64_t ids[PENDING_MAX];
 };
 
+/* A generation with its stamp; number 0: none. */
+struct generation {
+	uint64_t number;
+	char stamp[POLICY_STAMP_MAX];
+};
+
 struct policy_sync {
 	struct pg *pg;
 	struct policy_db *db;
+	void (*broken)(void *arg);
+	void *arg;
 	enum sync_state state;
 	struct loop_timer compare;
 	struct policy_load load;
 	struct policy_sync_status status;
-	char instance[POLICY_INSTANCE_MAX]; /* of the file's content */
+	struct generation applied; /* of the file's content */
 	uint64_t load_started_ns;
-	/* What was notified and is not yet asked for. */
+	/*
+	 * What was notified and is not yet asked for. Generations come without a gap: `seen` is the newest that is
+	 * applied, being read or pending; 0 while that is not known (during loads and first comparisons).
+	 */
 	struct id_list pending[2];
-	uint64_t pending_generation; /* of the newest of them; 0: none */
+	uint64_t pending_first;
+	struct generation pending_last;
+	uint64_t seen;
 	bool resync;
 	bool fresh;      /* no comparison since the connection came up */
 	uint64_t behind; /* the database's generation at the last comparison */
 	/* What is being read. */
 	struct id_list reading[2];
-	uint64_t reading_generation;
+	struct generation reading_last;
 	char id_text[ID_LIST_MAX];
 };
 
@@ -79,7 +92,8 @@ static void refresh_status(struct policy_sync *s)
 		s->status.generation = info.generation;
 		s->status.users = info.users;
 		s->status.keys = info.keys;
-		memcpy(s->instance, info.instance, sizeof(s->instance));
+		s->applied.number = info.generation;
+		memcpy(s->applied.stamp, info.stamp, sizeof(s->applied.stamp));
 	}
 	policy_db_release(s->db);
 }
@@ -88,7 +102,30 @@ static void forget_pending(struct policy_sync *s)
 {
 	s->pending[POLICY_USERS].count = 0;
 	s->pending[POLICY_KEYS].count = 0;
-	s->pending_generation = 0;
+	s->pending_first = 0;
+	s->pending_last.number = 0;
+}
+
+/*
+ * The content is now known to be that of `applied`. What was notified meanwhile must follow on it: what is older is in
+ * it already, and a gap means that a notification is missing.
+ */
+static void settle(struct policy_sync *s)
+{
+	s->seen = s->applied.number;
+	if (s->pending_last.number <= s->applied.number)
+		forget_pending(s);
+	else if (s->pending_first > s->applied.number + 1)
+		s->resync = true;
+	else
+		s->seen = s->pending_last.number;
+}
+
+/* Damaged pages do not heal: the owner throws the file away. */
+static void check_broken(struct policy_sync *s, enum err err)
+{
+	if (err == ERR_CORRUPT)
+		s->broken(s->arg);
 }
 
 /* ---- full loads ---- */
@@ -109,12 +146,17 @@ static void load_done(void *arg, enum err err)
 			log_warn("policy: keys with an unknown form of hash or scope, they never pass: %" PRIu64,
 			         s->load.unusable_keys);
 	}
+	check_broken(s, err);
 	if (s->state != SYNC_LOAD)
 		return;
 	s->state = SYNC_IDLE;
-	/* After a failure the next comparison tries again. */
-	if (err == ERR_OK)
-		next_work(s);
+	if (err != ERR_OK) {
+		/* Nothing may be applied over the gap; the next comparison, or notification, tries again. */
+		s->resync = true;
+		return;
+	}
+	settle(s);
+	next_work(s);
 }
 
 static void start_load(struct policy_sync *s)
@@ -123,6 +165,7 @@ static void start_load(struct policy_sync *s)
 	s->resync = false;
 	/* All that was notified so far is in the snapshot that the load takes from now on. */
 	forget_pending(s);
+	s->seen = 0;
 	s->load_started_ns = clock_mono_ns();
 	policy_load_start(&s->load);
 }
@@ -146,7 +189,7 @@ static const char *format_ids(struct policy_sync *s, const struct id_list *list)
 static enum err apply_rows(struct policy_sync *s, enum policy_table table, const struct pg_result *r)
 {
 	const struct id_list *list = &s->reading[table];
-	enum err err = policy_db_begin(s->db);
+	enum err err = ERR_OK;
 
 	for (size_t i = 0; i < list->count && err == ERR_OK; i++)
 		err = policy_db_delete(s->db, table, list->ids[i]);
@@ -154,26 +197,30 @@ static enum err apply_rows(struct policy_sync *s, enum policy_table table, const
 		struct policy_user user;
 		struct policy_key key;
 		uint64_t id;
-		if (table == POLICY_USERS) {
-			err = policy_rows_user(r, i, &id, &user);
-			if (err == ERR_OK)
-				err = policy_db_put(s->db, table, id, &user, sizeof(user));
-		} else {
-			err = policy_rows_key(r, i, &id, &key);
-			if (err == ERR_OK)
-				err = policy_db_put(s->db, table, id, &key, sizeof(key));
-		}
+		if (table == POLICY_USERS && policy_rows_user(r, i, &id, &user) == ERR_OK)
+			err = policy_db_put(s->db, table, id, &user, sizeof(user));
+		else if (table == POLICY_KEYS && policy_rows_key(r, i, &id, &key) == ERR_OK)
+			err = policy_db_put(s->db, table, id, &key, sizeof(key));
+		else
+			policy_rows_log_bad(table, r, i);
 	}
-	/* The generation is reached with the last table. */
-	if (err == ERR_OK && (table == POLICY_KEYS || s->reading[POLICY_KEYS].count == 0))
-		err = policy_db_set_generation(s->db, s->reading_generation, s->instance);
-	if (err == ERR_OK)
-		return policy_db_commit(s->db);
-	policy_db_abort(s->db);
 	return err;
 }
 
 static void read_table(struct policy_sync *s, enum policy_table table);
+static void change_end(void *arg, enum err err, const struct pg_result *r);
+
+/* Which rows are missing now is not worth tracking: all are read, at the next notification or comparison. */
+static void change_failed(struct policy_sync *s, enum err err, const struct pg_result *r)
+{
+	policy_db_abort(s->db);
+	check_broken(s, err);
+	if (s->state == SYNC_DOWN)
+		return;
+	log_failure("cannot apply a change", err, r);
+	s->resync = true;
+	s->state = SYNC_IDLE;
+}
 
 static void change_rows(struct policy_sync *s, enum policy_table table, enum err err, const struct pg_result *r)
 {
@@ -181,18 +228,38 @@ static void change_rows(struct policy_sync *s, enum policy_table table, enum err
 		err = apply_rows(s, table, r);
 		r = NULL;
 	}
-	if (s->state == SYNC_DOWN)
-		return;
 	if (err != ERR_OK) {
-		/* Which rows are missing is not worth tracking: all are read, at the next comparison. */
-		log_failure("cannot apply a change", err, r);
-		s->resync = true;
-		s->state = SYNC_IDLE;
+		change_failed(s, err, r);
 		return;
 	}
 	s->status.changed_rows += s->reading[table].count;
-	if (table == POLICY_USERS && s->reading[POLICY_KEYS].count > 0) {
+	if (table == POLICY_USERS && s->reading[POLICY_KEYS].count > 0)
 		read_table(s, POLICY_KEYS);
+	else
+		query(s, POLICY_GENERATION, NULL, change_end);
+}
+
+/*
+ * The rows may be newer than the notification that asked for them. Only when the database has still its generation they
+ * are exactly those of it; otherwise the file must not claim its stamp, for a server that takes over from exactly there
+ * would be taken for equal. The next change sets it right.
+ */
+static void change_end(void *arg, enum err err, const struct pg_result *r)
+{
+	struct policy_sync *s = arg;
+	struct generation now = { 0 };
+
+	if (err == ERR_OK) {
+		err = policy_generation_row(r, &now.number, now.stamp);
+		r = NULL;
+	}
+	bool exact = now.number == s->reading_last.number && strcmp(now.stamp, s->reading_last.stamp) == 0;
+	if (err == ERR_OK)
+		err = policy_db_set_generation(s->db, s->reading_last.number, exact ? now.stamp : "");
+	if (err == ERR_OK)
+		err = policy_db_commit(s->db);
+	if (err != ERR_OK) {
+		change_failed(s, err, r);
 		return;
 	}
 	refresh_status(s);
@@ -228,8 +295,13 @@ static void start_change(struct policy_sync *s)
 		s->reading[table].count = s->pending[table].count;
 		memcpy(s->reading[table].ids, s->pending[table].ids, s->pending[table].count * sizeof(uint64_t));
 	}
-	s->reading_generation = s->pending_generation;
+	s->reading_last = s->pending_last;
 	forget_pending(s);
+	enum err err = policy_db_begin(s->db);
+	if (err != ERR_OK) {
+		change_failed(s, err, NULL);
+		return;
+	}
 	read_table(s, s->reading[POLICY_USERS].count > 0 ? POLICY_USERS : POLICY_KEYS);
 }
 
@@ -248,26 +320,47 @@ static enum err add_pending(struct id_list *list, struct sv text)
 	return ERR_OK;
 }
 
+/* Takes a notification of that generation in; `err` says whether its ids could be kept. */
+static void add_generation(struct policy_sync *s, const struct generation *g, enum err err)
+{
+	uint64_t last = s->seen != 0 ? s->seen : s->pending_last.number;
+
+	/* "resync", or too many ids, or from a newer schema, or one is missing before it: then everything is read. */
+	if (err != ERR_OK || (last != 0 && g->number != last + 1))
+		s->resync = true;
+	if (s->pending_first == 0)
+		s->pending_first = g->number;
+	s->pending_last = *g;
+	if (s->seen != 0)
+		s->seen = g->number;
+}
+
 void policy_sync_notify(struct policy_sync *s, struct sv channel, struct sv payload)
 {
 	struct sv rest = payload;
 	struct sv table;
 	struct sv ids;
-	uint64_t generation = 0;
-	enum err err = ERR_INVALID;
+	struct sv number;
+	struct generation g = { 0 };
 
 	if (!sv_eq(channel, SV(CHANNEL)))
 		return;
-	if (sv_split(&rest, ':', &table) && sv_split(&rest, ':', &ids) && sv_to_u64(rest, &generation) == ERR_OK) {
-		for (int i = POLICY_USERS; i <= POLICY_KEYS; i++)
-			if (sv_eq(table, sv_str(table_names[i])))
-				err = add_pending(&s->pending[i], ids);
-	}
-	/* "resync", or too much, or from a newer schema: then everything is read. */
-	if (err != ERR_OK)
+	if (!sv_split(&rest, ':', &table) || !sv_split(&rest, ':', &ids) || !sv_split(&rest, ':', &number) ||
+	    sv_to_u64(number, &g.number) != ERR_OK || g.number == 0 ||
+	    sv_copy(rest, g.stamp, sizeof(g.stamp)) != ERR_OK) {
+		log_error("policy: a notification of an unknown form: everything is read");
 		s->resync = true;
-	if (generation > s->pending_generation)
-		s->pending_generation = generation;
+		next_work(s);
+		return;
+	}
+	/* Of a commit that the last load or comparison has seen already. */
+	if (s->seen != 0 && g.number <= s->seen)
+		return;
+	enum err err = ERR_INVALID;
+	for (int i = POLICY_USERS; i <= POLICY_KEYS; i++)
+		if (sv_eq(table, sv_str(table_names[i])))
+			err = add_pending(&s->pending[i], ids);
+	add_generation(s, &g, err);
 	next_work(s);
 }
 
@@ -276,27 +369,37 @@ void policy_sync_notify(struct policy_sync *s, struct sv channel, struct sv payl
 static void compared(void *arg, enum err err, const struct pg_result *r)
 {
 	struct policy_sync *s = arg;
-	char instance[POLICY_INSTANCE_MAX];
-	uint64_t generation = 0;
+	struct generation now;
 
 	if (err == ERR_OK)
-		err = policy_generation_row(r, &generation, instance);
+		err = policy_generation_row(r, &now.number, now.stamp);
 	if (s->state != SYNC_COMPARE)
 		return;
 	s->state = SYNC_IDLE;
 	if (err != ERR_OK) {
+		/* What is missing is not known: nothing may be applied over it. */
+		s->resync |= s->fresh;
 		log_failure("cannot read the generation (is the schema migrated?)", err, r);
 		return;
 	}
-	bool same_database = s->status.complete && strcmp(instance, s->instance) == 0;
-	if (same_database && generation == s->status.generation)
+	bool equal = s->status.complete && now.number == s->applied.number && strcmp(now.stamp, s->applied.stamp) == 0;
+	/* A notification may be on its way still: only what is missing at the next comparison as well was lost. */
+	if (equal)
 		s->status.synced_ns = clock_mono_ns();
-	else if (!same_database || s->fresh || s->status.generation < s->behind)
+	else if (s->fresh || now.number <= s->applied.number || s->applied.number < s->behind)
 		s->resync = true;
-	/* The notification may be on its way still: only what is missing at the next comparison as well was lost. */
-	s->behind = generation;
+	if (s->fresh && equal)
+		settle(s);
+	s->behind = now.number;
 	s->fresh = false;
 	next_work(s);
+}
+
+static void listening(void *arg, enum err err, const struct pg_result *r)
+{
+	(void)arg;
+	if (err != ERR_OK)
+		log_failure("cannot listen to changes, they take some seconds", err, r);
 }
 
 static void start_compare(struct policy_sync *s)
@@ -328,18 +431,18 @@ static void next_work(struct policy_sync *s)
 		start_load(s);
 	else if (s->pending[POLICY_USERS].count + s->pending[POLICY_KEYS].count > 0)
 		start_change(s);
-	else
-		s->pending_generation = 0;
 }
 
 void policy_sync_up(struct policy_sync *s)
 {
+	refresh_status(s);
 	forget_pending(s);
 	s->resync = false;
+	s->seen = 0;
 	s->fresh = true;
 	s->behind = 0;
 	/* First listen, then compare: what changes between the two is notified. */
-	query(s, "LISTEN " CHANNEL, NULL, NULL);
+	query(s, "LISTEN " CHANNEL, NULL, listening);
 	start_compare(s);
 }
 
@@ -349,15 +452,19 @@ void policy_sync_down(struct policy_sync *s)
 	s->state = SYNC_DOWN;
 }
 
-struct policy_sync *policy_sync_new(struct loop *loop, struct pg *pg, struct policy_db *db)
+struct policy_sync *policy_sync_new(struct loop *loop, struct pg *pg, struct policy_db *db, void (*broken)(void *arg),
+                                    void *arg)
 {
 	struct policy_sync *s = check_calloc(1, sizeof(*s));
 
 	s->pg = pg;
 	s->db = db;
+	s->broken = broken;
+	s->arg = arg;
 	policy_load_init(&s->load, pg, db, load_done, s);
 	loop_timer_init(&s->compare, loop, on_compare, s);
 	loop_timer_start(&s->compare, COMPARE_EVERY_MS, COMPARE_EVERY_MS);
+	policy_db_sweep_readers(db);
 	refresh_status(s);
 	return s;
 }

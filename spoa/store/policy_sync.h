@@ -1,11 +1,12 @@
 /*
  * Keeps policy.mdb equal to PostgreSQL.
  *
- * On every new connection it listens first and compares generations. When the file belongs to this database and has its
- * generation, nothing is read; otherwise all users and keys are read in one REPEATABLE READ transaction and merged into
- * the file as one change. Afterwards each notification (migrations/002_policy_notify.sql) makes it read the rows that
- * it names; those that gather while a query is under way are read together. Every few seconds the generations are
- * compared again, so that a notification that was lost cannot stay unnoticed.
+ * On every new connection it listens first and compares generations. When the file has the database's generation with
+ * the same stamp, nothing is read; otherwise all users and keys are read in one REPEATABLE READ transaction and merged
+ * into the file as one change. Afterwards each notification (migrations/002_policy_notify.sql) makes it read the rows
+ * that it names; those that gather while a query is under way are read together. Generations follow each other without
+ * a gap: a notification that is missing shows with the next one, or with the comparison that is made every few seconds,
+ * and then everything is read.
  */
 #pragma once
 
@@ -27,12 +28,16 @@ struct policy_sync_status {
 	uint64_t unusable_keys; /* with a stored hash of an unknown form, met since the start */
 	uint64_t full_loads;    /* since the start */
 	uint64_t changed_rows;  /* read after notifications, since the start */
-	uint64_t synced_ns;     /* monotonic; when the file was last known to equal the database; 0: not yet */
+	uint64_t synced_ns;     /* monotonic; when it was last loaded, compared equal, or changed; 0: not yet */
 	bool complete;          /* the file holds a complete load, of whatever age */
 };
 
-/* `db` is open for writing and, like `pg` and `loop`, outlives the sync. */
-struct policy_sync *policy_sync_new(struct loop *loop, struct pg *pg, struct policy_db *db);
+/*
+ * `db` is open for writing and, like `pg` and `loop`, outlives the sync. `broken` is called when the file turns out to
+ * be damaged: it must end the process, for the damage does not heal.
+ */
+struct policy_sync *policy_sync_new(struct loop *loop, struct pg *pg, struct policy_db *db, void (*broken)(void *arg),
+                                    void *arg);
 /* After pg_free(), so that no answer is under way. NULL is allowed. */
 void policy_sync_free(struct policy_sync *s);
 

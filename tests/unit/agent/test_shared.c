@@ -105,7 +105,8 @@ static void test_spop_bind(void **state)
 	};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		char bind[64];
-		struct settings settings = { .agent_spop_bind = bind };
+		char metrics[] = "127.0.0.1:1";
+		struct settings settings = { .agent_spop_bind = bind, .metrics_bind = metrics };
 		struct agent_sockets sockets;
 		char error[256] = "";
 		strcpy(bind, rows[i].bind);

@@ -174,6 +174,9 @@ static void test_secrets_are_not_shown(void **state)
 	assert_int_equal(load(&s, "database: {dsn: 'host=h password=hunter2'}\n"), ERR_OK);
 	assert_null(strstr(shown(&s, "database.dsn", buf, sizeof(buf)), "hunter2"));
 	settings_free(&s);
+	assert_int_equal(load(&s, "database: {dsn: 'postgres://u:hun@ter2@h/db'}\n"), ERR_OK);
+	assert_string_equal(shown(&s, "database.dsn", buf, sizeof(buf)), "postgres://u@h/db");
+	settings_free(&s);
 	/* Not in errors either. */
 	env_name = "AUTH_KEY_PEPPER";
 	env_value = "hunter2";
@@ -216,6 +219,7 @@ static void test_file(void **state)
 	assert_int_equal(settings_load(&s, path, error), ERR_OK);
 	assert_int_equal(s.server_port, 77);
 	assert_string_equal(s.source, path);
+	assert_string_equal(s.text, "server:\n  port: 77\n");
 	settings_free(&s);
 	unlink(path);
 	assert_int_not_equal(settings_load(&s, path, error), ERR_OK);

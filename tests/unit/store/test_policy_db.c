@@ -117,7 +117,7 @@ static void test_reader_sees_commits_only(void **state)
 	assert_int_equal(info.generation, 9);
 	assert_int_equal(info.keys, 1);
 	assert_int_equal(info.users, 0);
-	assert_string_equal(info.instance, "0a1b");
+	assert_string_equal(info.stamp, "0a1b");
 }
 
 static void test_record_of_other_layout_is_not_seen(void **state)
