@@ -24,9 +24,9 @@
 #define DEATHS_MAX 50
 #define SETTLED_NS NS_PER_SEC /* a process that served as long has started well */
 /* The keeper may wait for a slow disk, and no request waits for the keeper. */
-#define KEEPER_FREEZE_NS (30 * NS_PER_SEC)
-#define DEATHS_WINDOW    (10 * NS_PER_SEC)
-#define DEATHS_WAIT_MS   500
+#define KEEPER_PATIENCE 10 /* times agent.freeze_timeout */
+#define DEATHS_WINDOW   (10 * NS_PER_SEC)
+#define DEATHS_WAIT_MS  500
 
 enum proc_state { PROC_STARTING = 0, PROC_READY, PROC_RUNNING, PROC_STOPPING };
 
@@ -403,8 +403,8 @@ static void check_proc(struct parent *p, struct proc *proc, uint64_t now)
 	uint64_t beat = atomic_load_explicit(&p->shared->slots[proc->slot].beat_ns, memory_order_relaxed);
 	uint64_t freeze = (uint64_t)p->settings->agent_freeze_timeout * NS_PER_MS;
 
-	if (proc->worker->role == AGENT_KEEPER && freeze < KEEPER_FREEZE_NS)
-		freeze = KEEPER_FREEZE_NS;
+	if (proc->worker->role == AGENT_KEEPER)
+		freeze *= KEEPER_PATIENCE;
 	if (proc->state == PROC_STARTING || proc->state == PROC_STOPPING) {
 		if (now < proc->deadline_ns)
 			return;
