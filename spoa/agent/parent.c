@@ -206,6 +206,26 @@ static void reload_failed(struct parent *p, const char *why)
 	reload_end(p);
 }
 
+/*
+ * Old verdict workers go one after the other: a request that loses its worker asks the other one, which must not go at
+ * the same moment.
+ */
+static void stop_old(struct parent *p)
+{
+	struct proc *next = NULL;
+
+	for (struct proc *proc = p->procs; proc != NULL; proc = proc->next) {
+		if (proc->worker->role != AGENT_VERDICT)
+			continue;
+		if (proc->state == PROC_STOPPING)
+			return;
+		if (proc != proc->worker->current && proc != proc->worker->next)
+			next = proc;
+	}
+	if (next != NULL)
+		proc_stop(next);
+}
+
 static void reload_check(struct parent *p)
 {
 	for (unsigned i = 0; i < p->count; i++)
@@ -223,10 +243,11 @@ static void reload_check(struct parent *p)
 		loop_timer_stop(&w->restart);
 		w->current = w->next;
 		w->next = NULL;
-		if (old != NULL)
+		if (old != NULL && w->role == AGENT_KEEPER)
 			proc_stop(old);
 		go_if_alone(w);
 	}
+	stop_old(p);
 	log_info("reload: done");
 	reload_end(p);
 }
@@ -378,6 +399,8 @@ static void proc_ended(struct parent *p, struct proc *proc, int status)
 	}
 	proc_free(p, proc);
 	go_if_alone(w);
+	if (!p->stopping)
+		stop_old(p);
 	if (p->stopping && p->procs == NULL)
 		loop_stop(p->loop);
 }

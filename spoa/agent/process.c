@@ -20,8 +20,10 @@ static void inherit(const struct process_start *start, int control)
 	int shared = fcntl(start->shared_fd, F_DUPFD, FD_SAFE);
 	int listen_fd = start->listen_fd >= 0 ? fcntl(start->listen_fd, F_DUPFD, FD_SAFE) : -1;
 	int control_fd = fcntl(control, F_DUPFD, FD_SAFE);
+	int config = fcntl(start->config_fd, F_DUPFD, FD_SAFE);
 
-	if (shared < 0 || control_fd < 0 || dup2(shared, CHILD_FD_SHARED) < 0 || dup2(control_fd, CHILD_FD_CONTROL) < 0)
+	if (shared < 0 || control_fd < 0 || config < 0 || dup2(shared, CHILD_FD_SHARED) < 0 ||
+	    dup2(control_fd, CHILD_FD_CONTROL) < 0 || dup2(config, CHILD_FD_CONFIG) < 0)
 		_exit(126);
 	if (listen_fd < 0)
 		close(CHILD_FD_LISTEN);
