@@ -56,37 +56,38 @@ static int options_parse(int argc, char **argv, struct program_options *out, str
 	return status;
 }
 
+static enum err refuse(const struct settings *s, const char *name, const char *why, char *error)
+{
+	char where[SETTINGS_ERROR_MAX / 2];
+
+	snprintf(error, SETTINGS_ERROR_MAX, "%s: %s", settings_where(s, name, where, sizeof(where)), why);
+	return ERR_INVALID;
+}
+
 /* What the agent cannot do without. */
-static enum err check_settings(const struct settings *s, char *error, size_t size)
+static enum err check_settings(const struct settings *s, char *error)
 {
 	char why[SETTINGS_ERROR_MAX / 2];
 	struct agent_sockets sockets;
 	struct imgurl_signer *signer;
 	struct addr addr;
 
-	if (s->auth_key_pepper[0] == '\0') {
-		snprintf(error, size, "auth.key_pepper: must be set");
-		return ERR_INVALID;
-	}
-	enum err err = imgurl_signer_new(s->imgproxy_key, s->imgproxy_salt, &signer);
-	if (err != ERR_OK) {
-		snprintf(error, size, "imgproxy.key, imgproxy.salt: both must be set, in hex");
-		return err;
-	}
+	if (s->auth_key_pepper[0] == '\0')
+		return refuse(s, "auth.key_pepper", "must be set", error);
+	/* Tried one by one, so that the error names the right one. */
+	if (imgurl_signer_new(s->imgproxy_key, "00", &signer) != ERR_OK)
+		return refuse(s, "imgproxy.key", "must be set, in hex", error);
 	imgurl_signer_free(signer);
-	err = pg_check_dsn(s->database_dsn, why, sizeof(why));
-	if (err != ERR_OK) {
-		snprintf(error, size, "database.dsn: %s", why);
-		return err;
-	}
-	if (s->redis_addr[0] != '\0') {
-		err = addr_parse(s->redis_addr, &addr, why, sizeof(why));
-		if (err != ERR_OK) {
-			snprintf(error, size, "redis.addr: %s", why);
-			return err;
-		}
-	}
-	return agent_sockets_parse(s, &sockets, error, size);
+	if (imgurl_signer_new("00", s->imgproxy_salt, &signer) != ERR_OK)
+		return refuse(s, "imgproxy.salt", "must be set, in hex", error);
+	imgurl_signer_free(signer);
+	if (pg_check_dsn(s->database_dsn, why, sizeof(why)) != ERR_OK)
+		return refuse(s, "database.dsn", why, error);
+	if (s->redis_addr[0] != '\0' && addr_parse(s->redis_addr, &addr, why, sizeof(why)) != ERR_OK)
+		return refuse(s, "redis.addr", why, error);
+	if (agent_sockets_parse(s, &sockets, why, sizeof(why)) != ERR_OK)
+		return refuse(s, "agent.spop_bind", why, error);
+	return ERR_OK;
 }
 
 static int run_child(const struct child_options *child, const struct settings *settings)
@@ -163,7 +164,7 @@ int main(int argc, char **argv)
 		return code;
 	enum err err = settings_load(&settings, options.config, error);
 	if (err == ERR_OK)
-		err = check_settings(&settings, error, sizeof(error));
+		err = check_settings(&settings, error);
 	if (err != ERR_OK) {
 		fprintf(stderr, "gateway-agent: %s\n", error);
 		settings_free(&settings);

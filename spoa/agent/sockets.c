@@ -23,20 +23,18 @@ enum err agent_sockets_parse(const struct settings *settings, struct agent_socke
 	out->stats = -1;
 	for (int i = 0; i < AGENT_WORKERS_MAX; i++)
 		out->spop[i] = -1;
-	if (sv_copy(sv_str(settings->metrics_bind), out->stats_address, sizeof(out->stats_address)) != ERR_OK) {
-		snprintf(error, error_size, "metrics.bind: too long");
-		return ERR_INVALID;
-	}
+	/* The table bounds its length. */
+	if (sv_copy(sv_str(settings->metrics_bind), out->stats_address, sizeof(out->stats_address)) != ERR_OK)
+		out->stats_address[0] = '\0';
 	while (sv_split(&rest, ',', &item)) {
 		if (out->workers == AGENT_WORKERS_MAX) {
-			snprintf(error, error_size, "agent.spop_bind: at most %d addresses", AGENT_WORKERS_MAX);
+			snprintf(error, error_size, "at most %d addresses", AGENT_WORKERS_MAX);
 			return ERR_INVALID;
 		}
 		char *text = out->addresses[out->workers++];
 		if (sv_copy(sv_trim(item), text, sizeof(out->addresses[0])) != ERR_OK ||
 		    addr_parse(text, &addr, why, sizeof(why)) != ERR_OK) {
-			snprintf(error, error_size,
-			         "agent.spop_bind: address %u: \"%.*s\" is not host:port or unix@PATH", out->workers,
+			snprintf(error, error_size, "address %u: \"%.*s\" is not host:port or unix@PATH", out->workers,
 			         (int)(item.n < 128 ? item.n : 128), item.p);
 			return ERR_INVALID;
 		}

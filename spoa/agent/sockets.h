@@ -16,7 +16,7 @@ struct agent_sockets {
 	int stats; /* -1 when metrics.enabled is false */
 };
 
-/* Splits agent.spop_bind into the addresses. ERR_INVALID with a text in `error`. */
+/* Splits agent.spop_bind into the addresses. ERR_INVALID with a text in `error` that does not name the setting. */
 MUST_CHECK enum err agent_sockets_parse(const struct settings *settings, struct agent_sockets *out, char *error,
                                         size_t error_size);
 

@@ -31,6 +31,9 @@ static const size_t offsets[] = {
 #undef SETTING
 
 #define TABLE_SIZE (sizeof(table) / sizeof(table[0]))
+_Static_assert(TABLE_SIZE <= SETTINGS_MAX, "settings.lines has room for every row");
+
+#define LINE_ENVIRONMENT ULONG_MAX
 
 /* Where a value came from, for errors, and which rows and lists were seen. */
 struct loader {
@@ -270,6 +273,7 @@ static enum err load_leaf(struct loader *l, const char *name, const yaml_node_t 
 			return fail(l->error, "%s:%lu: %s: given twice", l->file, line_of(node), name);
 		l->seen[i] = true;
 		snprintf(where, sizeof(where), "%s:%lu: %s", l->file, line_of(node), name);
+		l->s->lines[i] = line_of(node);
 		return set_value(l->s, i, text, where, l->error);
 	}
 	return fail(l->error, "%s:%lu: %s: unknown setting", l->file, line_of(key), name);
@@ -347,6 +351,7 @@ static enum err load_environment(struct settings *s, const char *(*getenv_fn)(co
 		if (text == NULL)
 			continue;
 		snprintf(where, sizeof(where), "environment %s", table[i].env);
+		s->lines[i] = LINE_ENVIRONMENT;
 		enum err err = set_value(s, i, text, where, error);
 		if (err != ERR_OK)
 			return err;
@@ -357,10 +362,14 @@ static enum err load_environment(struct settings *s, const char *(*getenv_fn)(co
 /* What no single value can tell. */
 static enum err cross_check(const struct settings *s, char *error)
 {
+	char where[SETTINGS_ERROR_MAX / 2];
+
 	if (strcmp(s->database_driver, "postgres") != 0)
-		return fail(error, "database.driver: \"%s\" is not supported, only postgres", s->database_driver);
+		return fail(error, "%s: \"%s\" is not supported, only postgres",
+		            settings_where(s, "database.driver", where, sizeof(where)), s->database_driver);
 	if (strncmp(s->api_bind, "unix@", 5) != 0 && s->api_token[0] == '\0')
-		return fail(error, "api.token: must be set when api.bind (%s) is not a unix socket", s->api_bind);
+		return fail(error, "%s: is not a unix socket, so api.token must be set",
+		            settings_where(s, "api.bind", where, sizeof(where)));
 	return ERR_OK;
 }
 
@@ -371,6 +380,8 @@ enum err settings_load_text(struct settings *s, const char *name, const char *te
 
 	memset(s, 0, sizeof(*s));
 	error[0] = '\0';
+	s->source = strdup(name);
+	CHECK(s->source != NULL);
 	for (size_t i = 0; i < TABLE_SIZE; i++)
 		CHECK(set_value(s, i, table[i].def, table[i].name, error) == ERR_OK);
 	enum err err = load_yaml(&l, text, len);
@@ -396,6 +407,21 @@ void settings_free(struct settings *s)
 	free(s->source);
 	free(s->text);
 	memset(s, 0, sizeof(*s));
+}
+
+const char *settings_where(const struct settings *s, const char *name, char *buf, size_t size)
+{
+	snprintf(buf, size, "%s", name);
+	for (size_t i = 0; i < TABLE_SIZE; i++) {
+		if (strcmp(table[i].name, name) != 0 || s->lines[i] == 0)
+			continue;
+		if (s->lines[i] == LINE_ENVIRONMENT)
+			snprintf(buf, size, "environment %s: %s", table[i].env, name);
+		else
+			snprintf(buf, size, "%s:%lu: %s", s->source != NULL ? s->source : "settings", s->lines[i],
+			         name);
+	}
+	return buf;
 }
 
 static const char *environment(const char *name)
@@ -460,8 +486,12 @@ enum err settings_load(struct settings *s, const char *path, char *error)
 	if (path == NULL || path[0] == '\0') {
 		checkout_config(beside, sizeof(beside));
 		path = access(beside, F_OK) == 0 ? beside : SYSTEM_CONFIG;
-		if (access(path, F_OK) != 0)
-			return settings_load_text(s, "(defaults)", "", 0, environment, error);
+		if (access(path, F_OK) != 0) {
+			enum err err = settings_load_text(s, "(defaults)", "", 0, environment, error);
+			free(s->source);
+			s->source = NULL;
+			return err;
+		}
 	}
 	char *text = read_file(path, &len);
 	if (text == NULL)
@@ -472,8 +502,6 @@ enum err settings_load(struct settings *s, const char *path, char *error)
 		return err;
 	}
 	s->text = text;
-	s->source = strdup(path);
-	CHECK(s->source != NULL);
 	return ERR_OK;
 }
 

@@ -33,6 +33,7 @@ enum setting_type {
 };
 
 #define SETTINGS_BACKENDS_MAX 32
+#define SETTINGS_MAX          96
 
 /* One image server of the list `backends`. */
 struct setting_backend {
@@ -55,6 +56,9 @@ struct settings {
 	size_t backends_count;
 	char *source; /* the file that was read, or NULL */
 	char *text;   /* its content, NUL-terminated, or NULL */
+	/* Where each row of the table was set, for settings_where(): 0 nowhere, a line of the file, or the environment.
+	 */
+	unsigned long lines[SETTINGS_MAX];
 };
 #undef SETTING
 
@@ -85,6 +89,12 @@ MUST_CHECK enum err settings_load_text(struct settings *s, const char *name, con
                                        const char *(*getenv_fn)(const char *), char *error);
 
 void settings_free(struct settings *s);
+
+/*
+ * Where the setting `name` came from, as errors begin: "FILE:LINE: name", "environment NAME: name", or the name alone
+ * when it has its default. For checks that only a program can make. Returns buf.
+ */
+const char *settings_where(const struct settings *s, const char *name, char *buf, size_t size);
 
 /*
  * Writes the value of row i as text into buf (size bytes): secrets as "(set)" or "", URLs without their password.
