@@ -146,6 +146,8 @@ static int run_parent(const char *config, struct settings *settings)
 	int code = EXIT_FAILURE;
 	if (owner != NULL && privileges_drop(owner) != ERR_OK)
 		log_error("agent.user: cannot become %s: %s", owner->name, strerror(errno));
+	else if (access(settings->agent_state_dir, R_OK | W_OK | X_OK) != 0)
+		log_error("agent.state_dir: %s: %s", settings->agent_state_dir, strerror(errno));
 	else
 		code = parent_run(program, config, settings, &sockets);
 	agent_sockets_close(&sockets);

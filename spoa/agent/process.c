@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -15,8 +16,11 @@
 static const char *const role_names[] = { [AGENT_VERDICT] = "verdict", [AGENT_KEEPER] = "keeper" };
 
 /* In the child, before exec: only calls that are safe there. */
-static void inherit(const struct process_start *start, int control)
+static void inherit(const struct process_start *start, int control, pid_t parent)
 {
+	/* A child that is frozen goes with its parent, too: it holds sockets that a new agent must be able to open. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
+		_exit(126);
 	int shared = fcntl(start->shared_fd, F_DUPFD, FD_SAFE);
 	int listen_fd = start->listen_fd >= 0 ? fcntl(start->listen_fd, F_DUPFD, FD_SAFE) : -1;
 	int control_fd = fcntl(control, F_DUPFD, FD_SAFE);
@@ -89,6 +93,7 @@ enum err process_spawn(const struct process_start *start, pid_t *pid, int *contr
 		return ERR_IO;
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &before);
+	pid_t parent = getpid();
 	pid_t child = fork();
 	if (child != 0)
 		sigprocmask(SIG_SETMASK, &before, NULL);
@@ -105,7 +110,7 @@ enum err process_spawn(const struct process_start *start, pid_t *pid, int *contr
 			char *const *out;
 		} args = { .in = argv };
 		reset_signals();
-		inherit(start, pair[1]);
+		inherit(start, pair[1], parent);
 		execv(start->program, args.out);
 		_exit(127);
 	}

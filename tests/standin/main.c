@@ -191,6 +191,8 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	/* One arena a thread would keep the memory of every image that was ever made. */
 	mallopt(M_ARENA_MAX, 2);
+	/* liborc 0.4.33 frees its compiled code without a lock: two images at once end in a segmentation fault. */
+	setenv("VIPS_NOVECTOR", "1", 1);
 	if (VIPS_INIT(argv[0]) != 0) {
 		fprintf(stderr, "imgproxy-standin: libvips does not start: %s\n", vips_error_buffer());
 		return 1;
