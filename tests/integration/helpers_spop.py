@@ -153,8 +153,8 @@ class Frame:
 class Client:
     """A connection to a verdict worker."""
 
-    def __init__(self, address, say_hello=True):
-        self.sock = connect(address, 10)
+    def __init__(self, address, say_hello=True, timeout=10):
+        self.sock = connect(address, timeout)
         if say_hello:
             self.send(hello())
             self.agreed = self.read()
@@ -184,6 +184,23 @@ class Client:
     def read(self):
         return Frame(self._exactly(struct.unpack(">I", self._exactly(4))[0]))
 
+    def read_all(self):
+        """The frames until the agent closes."""
+        frames = []
+        try:
+            while True:
+                frames.append(self.read())
+        except http.client.IncompleteRead as end:
+            assert not end.partial, "the connection ended within a frame"
+            return frames
+
+    def ask(self, key, path, stream=1, number=1):
+        """The variables of one verdict."""
+        self.send(check(stream, number, path, key))
+        answer = self.read()
+        assert (answer.kind, answer.stream, answer.number) == (ACK, stream, number)
+        return answer.txn()
+
     def ended(self):
         """Whether the agent closes now, with nothing more to say."""
         try:
@@ -199,3 +216,13 @@ class Client:
         assert sorted(found) == ["message", "status-code"] and found["message"], found
         assert self.ended()
         return found["status-code"]
+
+
+def healthcheck(address, timeout=1.0):
+    """Whether a worker answers a health check's hello."""
+    try:
+        with Client(address, say_hello=False, timeout=timeout) as client:
+            client.send(hello(capabilities="", healthcheck=True))
+            return client.read().kind == AGENT_HELLO
+    except (OSError, http.client.IncompleteRead):
+        return False

@@ -8,7 +8,7 @@ import signal
 import tempfile
 import time
 
-import spop_client
+import helpers_spop
 from helpers import ROOT, wait_until
 
 Child = collections.namedtuple("Child", "pid role index")
@@ -66,7 +66,7 @@ def kill_worker(stack, index, sig=signal.SIGKILL):
 
 def answers(stack, index):
     """Whether verdict worker `index` says hello."""
-    return spop_client.healthcheck(stack["agent"].workers()[index])
+    return helpers_spop.healthcheck(stack["agent"].workers()[index])
 
 
 def wait_all_up(stack, timeout=30.0):

@@ -10,7 +10,7 @@ import time
 import pytest
 
 import processes
-import spop_client
+import helpers_spop
 from helpers import image_path, wait_until
 from helpers_http import check_problem
 from load import Load
@@ -178,19 +178,17 @@ def test_answers_leave_before_the_disconnect(gateway, key, whom):
     count = 300
     address = gateway["agent"].workers()[1]
     pid = processes.worker(gateway, 1) if whom == "worker" else gateway["agent"].pid
-    with spop_client.Client(address) as client:
+    with helpers_spop.Client(address) as client:
         assert client.ask(key.key, NONE)["verdict"] == "allow"
-        client.send(b"".join(spop_client.notify(n, n % 7 + 1, key.key, NONE) for n in range(2, count + 2)))
+        client.send(*(helpers_spop.check(n, n % 7 + 1, NONE, key.key) for n in range(2, count + 2)))
         os.kill(pid, signal.SIGTERM)
-        frames = []
-        while (frame := client.read()) is not None:
-            frames.append(frame)
+        frames = client.read_all()
     acks, last = frames[:-1], frames[-1]
-    assert [(f.kind, f.stream_id, f.frame_id) for f in acks] == [
-        (spop_client.ACK, n, n % 7 + 1) for n in range(2, count + 2)]
-    assert all(f.variables["verdict"] == "allow" for f in acks)
-    assert last.kind == spop_client.AGENT_DISCONNECT, last
-    assert last.values["status-code"] == 0, last.values
+    assert [(f.kind, f.stream, f.number) for f in acks] == [
+        (helpers_spop.ACK, n, n % 7 + 1) for n in range(2, count + 2)]
+    assert all(f.txn()["verdict"] == "allow" for f in acks)
+    assert last.kind == helpers_spop.AGENT_DISCONNECT
+    assert last.pairs()["status-code"] == 0
     if whom == "parent":
         assert exit_code(gateway, 10) == 0
     else:
@@ -200,13 +198,11 @@ def test_answers_leave_before_the_disconnect(gateway, key, whom):
 
 def test_idle_connections_get_a_disconnect(gateway):
     address = gateway["agent"].workers()[1]
-    clients = [spop_client.Client(address) for _ in range(20)]
+    clients = [helpers_spop.Client(address) for _ in range(20)]
     try:
         processes.kill_worker(gateway, 1, signal.SIGTERM)
         for client in clients:
-            frame = client.read()
-            assert frame.kind == spop_client.AGENT_DISCONNECT and frame.values["status-code"] == 0
-            assert client.read() is None
+            assert client.status_of_end() == 0
     finally:
         for client in clients:
             client.sock.close()
@@ -234,7 +230,7 @@ def test_parent_killed(gateway, key, frozen):
         wait_for_agent(first, gateway)
         children = {child.pid for child in processes.children(first.pid)}
         assert len(children) == 3
-        clients = [spop_client.Client(address) for address in gateway["agent"].workers()]
+        clients = [helpers_spop.Client(address) for address in gateway["agent"].workers()]
         if frozen:
             os.kill(next(iter(c.pid for c in processes.children(first.pid) if c.role == "verdict")), signal.SIGSTOP)
         first.kill()
