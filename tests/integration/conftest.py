@@ -13,6 +13,8 @@ import pytest  # noqa: E402
 
 import helpers  # noqa: E402
 import helpers_images  # noqa: E402
+import processes  # noqa: E402
+from load import Load  # noqa: E402
 
 KEEP_AT_MOST = 20
 
@@ -146,3 +148,39 @@ def owner(stack):
 def source(stack, owner, small_jpeg):
     """The source of a small picture that `owner` has uploaded."""
     return stack.uploaded(owner, small_jpeg)["source"]
+
+
+# ---- for the files that break things: a stack of the file's own, and a load on it -----------------------------------
+
+
+@pytest.fixture(scope="module")
+def programs():
+    """A copy of the programs that a test may replace."""
+    folder = processes.Programs()
+    yield folder
+    folder.remove()
+
+
+@pytest.fixture(scope="module")
+def gateway(module_stack, programs):
+    return module_stack(environ=programs.environ)
+
+
+@pytest.fixture(scope="module")
+def key(gateway):
+    return gateway.make_key()
+
+
+@pytest.fixture(scope="module")
+def image(gateway, key, small_jpeg):
+    return helpers.image_path(gateway.uploaded(key, small_jpeg)["source"], "rs:fill:16:16", "png")
+
+
+@pytest.fixture
+def load(gateway, key, image):
+    """Makes a load on an image of its own; all processes and servers are there when it starts."""
+    processes.wait_all_up(gateway)
+    helpers.wait_until(lambda: processes.keeper(gateway), what="the keeper lives")
+    for server in ("img1", "img2"):
+        gateway.wait_server("be_imgproxy", server)
+    return lambda **more: Load(gateway.address, image, key.key, **more)

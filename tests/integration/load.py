@@ -195,3 +195,10 @@ class Load:
             result.failed += 1
             if len(result.failures) < FAILURES_KEPT:
                 result.failures.append(f"at {began - self.began:.3f} s after {(now - began) * 1000:.0f} ms: {wrong}")
+
+
+def check_clean(load, least=0):
+    """No request of an ended load failed, and there were enough of them to say so."""
+    print(load.result)
+    assert load.result.failed == 0, str(load.result)
+    assert load.result.count >= least, str(load.result)

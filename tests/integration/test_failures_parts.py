@@ -8,39 +8,11 @@ import signal
 import pytest
 
 import processes
-from helpers import image_path, wait_until
+from helpers import wait_until
 from helpers_http import check_problem
-from load import Load
+from load import Load, check_clean
 
 NONE = "/img/unsafe/w:1/plain/local:///none.jpg"
-
-
-@pytest.fixture(scope="module")
-def gateway(module_stack):
-    return module_stack()
-
-
-@pytest.fixture(scope="module")
-def key(gateway):
-    return gateway.make_key()
-
-
-@pytest.fixture(scope="module")
-def image(gateway, key, small_jpeg):
-    return image_path(gateway.uploaded(key, small_jpeg)["source"], "rs:fill:16:16", "png")
-
-
-@pytest.fixture
-def load(gateway, key, image):
-    processes.wait_all_up(gateway)
-    for server in ("img1", "img2"):
-        gateway.wait_server("be_imgproxy", server)
-    return lambda **more: Load(gateway.address, image, key.key, **more)
-
-
-def check_clean(load):
-    print(load.result)
-    assert load.result.failed == 0, str(load.result)
 
 
 def gauge_is(gateway, name, value):

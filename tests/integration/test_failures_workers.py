@@ -7,43 +7,11 @@ import time
 import pytest
 
 import processes
-from helpers import image_path, wait_until
+from helpers import wait_until
 from helpers_http import check_problem
-from load import Load
+from load import check_clean
 
 BROKEN = "#!/bin/sh\nexit 3\n"
-
-
-@pytest.fixture(scope="module")
-def programs():
-    folder = processes.Programs()
-    yield folder
-    folder.remove()
-
-
-@pytest.fixture(scope="module")
-def gateway(module_stack, programs):
-    return module_stack(environ=programs.environ)
-
-
-@pytest.fixture(scope="module")
-def key(gateway):
-    return gateway.make_key()
-
-
-@pytest.fixture
-def load(gateway, key, small_jpeg):
-    """Makes a load on an image of its own; all processes are there when it starts."""
-    processes.wait_all_up(gateway)
-    wait_until(lambda: processes.keeper(gateway), what="the keeper lives")
-    source = gateway.uploaded(key, small_jpeg)["source"]
-    return lambda **more: Load(gateway.address, image_path(source, "rs:fill:16:16", "png"), key.key, **more)
-
-
-def check_clean(load, least=500):
-    print(load.result)
-    assert load.result.failed == 0, str(load.result)
-    assert load.result.count >= least, str(load.result)
 
 
 @pytest.mark.parametrize("indexes", [(0,), (1,), (0, 1)], ids=["first", "second", "alternating"])
@@ -52,7 +20,7 @@ def test_killed_twice_a_second(gateway, load, indexes):
     with load() as running:
         kills = processes.kill_in_turn(gateway, indexes, running, 8)
         processes.wait_all_up(gateway)
-    check_clean(running)
+    check_clean(running, 500)
     after = [processes.restarts(gateway, worker=f"verdict-{i + 1}") for i in (0, 1)]
     print(f"{kills} kills, restarts {before} -> {after}")
     assert kills >= 4

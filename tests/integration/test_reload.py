@@ -6,43 +6,10 @@ import signal
 import pytest
 
 import processes
-from helpers import image_path, wait_until
-from load import Load
+from helpers import wait_until
+from load import check_clean
 
 NONE = "/img/unsafe/w:1/plain/local:///none.jpg"
-
-
-@pytest.fixture(scope="module")
-def programs():
-    folder = processes.Programs()
-    yield folder
-    folder.remove()
-
-
-@pytest.fixture(scope="module")
-def gateway(module_stack, programs):
-    return module_stack(environ=programs.environ)
-
-
-@pytest.fixture(scope="module")
-def key(gateway):
-    return gateway.make_key()
-
-
-@pytest.fixture(scope="module")
-def image(gateway, key, small_jpeg):
-    return image_path(gateway.uploaded(key, small_jpeg)["source"], "rs:fill:16:16", "png")
-
-
-@pytest.fixture
-def load(gateway, key, image):
-    processes.wait_all_up(gateway)
-    return lambda **more: Load(gateway.address, image, key.key, **more)
-
-
-def check_clean(load):
-    print(load.result)
-    assert load.result.failed == 0, str(load.result)
 
 
 class AgentLog:
