@@ -33,13 +33,22 @@ void answer_fini(struct answerer *a)
 	key_hasher_free(a->hasher);
 }
 
-void answer_check_file(struct answerer *a)
+void answer_check_file(struct answerer *a, const char *state_dir)
 {
-	if (a->db == NULL || !policy_db_replaced(a->db))
+	struct policy_db *fresh;
+	char error[256];
+
+	if (a->db == NULL || !policy_db_replaced(a->db) || policy_db_open(state_dir, false, &fresh, error) != ERR_OK)
 		return;
-	log_warn("policy.mdb was replaced: opening the new one");
+	/* Until the new one is loaded, the old content is the best that there is. */
+	if (policy_db_renew(fresh) != ERR_OK) {
+		policy_db_close(fresh);
+		return;
+	}
+	policy_db_release(fresh);
+	log_warn("policy.mdb was replaced: the new one is used from now on");
 	policy_db_close(a->db);
-	a->db = NULL;
+	a->db = fresh;
 }
 
 void answer_renew(struct answerer *a, const char *state_dir)
@@ -51,7 +60,13 @@ void answer_renew(struct answerer *a, const char *state_dir)
 		a->db = NULL;
 		return;
 	}
-	a->view_ok = policy_db_renew(a->db) == ERR_OK;
+	enum err err = policy_db_renew(a->db);
+	a->view_ok = err == ERR_OK;
+	if (err == ERR_OK || err == ERR_UNAVAILABLE || err == ERR_VERSION)
+		return;
+	/* LMDB refuses the view itself: the next turn opens the file anew. */
+	policy_db_close(a->db);
+	a->db = NULL;
 }
 
 void answer_release(struct answerer *a)

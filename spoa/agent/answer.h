@@ -36,10 +36,10 @@ MUST_CHECK enum err answer_init(struct answerer *a, const struct settings *setti
 void answer_fini(struct answerer *a);
 
 /*
- * Opens the policy anew when its file was replaced. Not between answer_renew() and answer_release(); to be called about
- * once a second.
+ * Goes over to the policy's new file when it was replaced and the new one is loaded. Not between answer_renew() and
+ * answer_release(); to be called about once a second.
  */
-void answer_check_file(struct answerer *a);
+void answer_check_file(struct answerer *a, const char *state_dir);
 
 /* At the start of a turn: sees the policy as it is now. Without a readable policy every verdict is `unavailable`. */
 void answer_renew(struct answerer *a, const char *state_dir);

@@ -139,7 +139,7 @@ static void on_broken(void *arg)
 {
 	struct keeper *k = arg;
 
-	log_error("policy.mdb is damaged: it is thrown away and made anew");
+	log_error("policy.mdb is damaged or was removed: it is made anew");
 	policy_db_discard(k->child.settings->agent_state_dir);
 	exit(EXIT_FAILURE);
 }

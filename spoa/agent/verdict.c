@@ -258,7 +258,7 @@ static void on_file(void *arg)
 
 	/* A view is in use in this turn: the next second will do. */
 	if (!loop_task_pending(&w->release))
-		answer_check_file(&w->answerer);
+		answer_check_file(&w->answerer, w->child.settings->agent_state_dir);
 }
 
 static void on_poll(void *arg)

@@ -215,7 +215,13 @@ static enum err rename_new(int folder, const char *from, const char *to)
 		return ERR_IO;
 	if (linkat(folder, from, folder, to, 0) != 0)
 		return ERR_IO;
-	return unlinkat(folder, from, 0) == 0 ? ERR_OK : ERR_IO;
+	if (unlinkat(folder, from, 0) == 0)
+		return ERR_OK;
+	/* Under both names, and refused: the client must not find it later. */
+	int saved = errno;
+	unlinkat(folder, to, 0);
+	errno = saved;
+	return ERR_IO;
 }
 
 static enum err commit(struct upload *up, struct upload_result *out)

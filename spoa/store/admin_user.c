@@ -122,6 +122,30 @@ enum err admin_user_set_active(struct pg_sync *db, const char *user, bool active
 	                    2, params, out, error);
 }
 
+/*
+ * Locks the user's row, then those of the keys. All of it before the first change: from that on the row of the policy's
+ * generation is locked, and a revocation that runs beside this has its key's row by then and waits for the
+ * generation's.
+ */
+static enum err lock_user_and_keys(struct pg_sync *db, const char *user, char *error)
+{
+	struct admin_users found;
+	char id[24];
+	const char *params[] = { id };
+
+	enum err err = admin_user_find(db, user, &found, error);
+	if (err != ERR_OK)
+		return err;
+	CHECK(found.count == 1 && found.items != NULL);
+	snprintf(id, sizeof(id), "%" PRIu64, found.items[0].id);
+	admin_users_free(&found);
+	err = pg_sync_exec(db, "SELECT FROM users WHERE id = $1 FOR UPDATE", 1, params, NULL);
+	if (err == ERR_OK)
+		err = pg_sync_exec(db, "SELECT FROM api_keys WHERE user_id = $1 ORDER BY id FOR UPDATE", 1, params,
+		                   NULL);
+	return err == ERR_OK ? ERR_OK : admin_db_fail(db, err, error);
+}
+
 static enum err delete_in_transaction(struct pg_sync *db, const char *user, struct admin_users *out,
                                       uint64_t *keys_revoked, char *error)
 {
@@ -129,10 +153,13 @@ static enum err delete_in_transaction(struct pg_sync *db, const char *user, stru
 	struct pg_result *revoked = NULL;
 	char id[24];
 
-	enum err err = users_change(db, user,
-	                            "UPDATE users SET deleted_at = now(), is_active = false "
-	                            "WHERE id = $1 AND deleted_at IS NULL RETURNING " USER_COLUMNS,
-	                            1, params, out, error);
+	enum err err = lock_user_and_keys(db, user, error);
+	if (err != ERR_OK)
+		return err;
+	err = users_change(db, user,
+	                   "UPDATE users SET deleted_at = now(), is_active = false "
+	                   "WHERE id = $1 AND deleted_at IS NULL RETURNING " USER_COLUMNS,
+	                   1, params, out, error);
 	if (err != ERR_OK)
 		return err;
 	snprintf(id, sizeof(id), "%" PRIu64, out->items[0].id);

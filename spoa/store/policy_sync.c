@@ -415,6 +415,12 @@ static void on_compare(void *arg)
 	policy_db_sweep_readers(s->db);
 	if (s->state != SYNC_IDLE)
 		return;
+	/* Somebody removed the file: what is written to it now reaches nobody. Only with PostgreSQL up it can be
+	 * mended. */
+	if (policy_db_replaced(s->db)) {
+		s->broken(s->arg);
+		return;
+	}
 	if (s->resync)
 		next_work(s);
 	else

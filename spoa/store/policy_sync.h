@@ -34,7 +34,7 @@ struct policy_sync_status {
 
 /*
  * `db` is open for writing and, like `pg` and `loop`, outlives the sync. `broken` is called when the file turns out to
- * be damaged: it must end the process, for the damage does not heal.
+ * be damaged, or was removed: it must end the process, for neither heals.
  */
 struct policy_sync *policy_sync_new(struct loop *loop, struct pg *pg, struct policy_db *db, void (*broken)(void *arg),
                                     void *arg);

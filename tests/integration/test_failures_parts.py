@@ -187,3 +187,26 @@ def test_api_killed(gateway, key, image, small_jpeg):
     gateway["api"].wait_ready()
     wait_until(lambda: gateway.upload(key, small_jpeg).status == 200, 20, "uploads are taken again")
     assert not [name for name in gateway.files_of(key.user) if name.startswith(".part-")]
+
+
+# ---- the policy's file ---------------------------------------------------------------------------------------------------
+
+
+def test_policy_file_removed(gateway, key, load):
+    """Verdicts go on with what they have; the keeper makes a new file, and the workers go over to it."""
+    folder = gateway.layout.path("agent")
+    files = glob.glob(os.path.join(folder, "policy.mdb*"))
+    assert len(files) == 2
+    with load() as running:
+        for name in files:
+            os.unlink(name)
+        wait_until(lambda: len(glob.glob(os.path.join(folder, "policy.mdb*"))) == 2, 30, "a new file is there")
+        wait_until(lambda: gateway.logs()["agent.log"].count("the new one is used from now on") >= 2, 30,
+                   "both workers go over to it")
+        running.wait(100)
+    check_clean(running)
+    user = gateway.make_user()
+    new = gateway.make_key(user)
+    assert gateway.get(NONE, new).code == "not_found"
+    gateway.gatewayctl("user", "disable", user.name)
+    wait_until(lambda: gateway.get(NONE, new).code == "user_inactive", what="the disabled user is refused")

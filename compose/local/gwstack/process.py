@@ -169,6 +169,7 @@ class Part:
             raise StackError(f"{self.name}: cannot start {command[4]}: {error.strerror}") from error
         finally:
             os.close(fd)
+        self._ticks = start_ticks(self.process.pid)
         self.wanted = True
         self._note_pid()
 
@@ -227,11 +228,13 @@ class Part:
         if self.process is None:
             return
         self.process.poll()
-        for pid in family(self.process.pid):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        # A pid is not given away while a session of its number lives: a stranger under it means that nothing is left.
+        if start_ticks(self.process.pid) in (None, self._ticks):
+            for pid in family(self.process.pid):
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
         self.process = None
         self._forget_pid()
 

@@ -70,11 +70,9 @@ class Postgres(Part):
         return done.stdout
 
     def prepare(self):
-        sockets = self.socket_dir
-        os.makedirs(sockets, exist_ok=True)
-        os.chmod(sockets, 0o700)
-        if self.layout.account.switch:
-            os.chown(sockets, self.layout.account.uid, self.layout.account.gid)
+        # As the user: the folder around it is theirs, so a root that followed what lies there could be led elsewhere.
+        self._run(["/usr/bin/mkdir", "-p", "-m", "0700", "--", self.socket_dir])
+        self._run(["/usr/bin/chmod", "0700", "--", self.socket_dir])
         if not os.path.exists(os.path.join(self.data, "PG_VERSION")):
             self.layout.folder("pgdata", 0o700)
             options = [] if self.durable else ["--no-sync"]
