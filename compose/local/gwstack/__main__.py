@@ -74,14 +74,16 @@ def up():
         os.close(reader)
         daemon(writer)
     os.close(writer)
+    pid = ticks = None
     try:
         with os.fdopen(reader, encoding="utf-8") as pipe:
+            pid, ticks = map(int, pipe.readline().split() or (0, 0))
             answer = pipe.read()
         os.waitpid(first, 0)
     except KeyboardInterrupt:
-        pid = read_state(STATE).get("pid")
-        if pid:
+        if pid and start_ticks(pid) == ticks:
             os.kill(pid, signal.SIGTERM)
+            wait_gone(pid, ticks, 90.0)
         raise
     if not answer:
         raise StackError(f"the supervisor ended without a word; log {STATE}/log/supervisor.log")
@@ -100,6 +102,8 @@ def daemon(writer):
         os.setsid()
         if os.fork() > 0:
             os._exit(0)
+        # Who waits for the start must know whom to end when it is interrupted.
+        os.write(writer, f"{os.getpid()} {start_ticks(os.getpid())}\n".encode())
         os.umask(0o022)
         null = os.open("/dev/null", os.O_RDWR)
         for fd in (0, 1, 2):
