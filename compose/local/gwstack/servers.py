@@ -3,6 +3,7 @@
 import glob
 import os
 import re
+import shutil
 import signal
 import subprocess
 
@@ -74,10 +75,15 @@ class Postgres(Part):
         self._run(["/usr/bin/mkdir", "-p", "-m", "0700", "--", self.socket_dir])
         self._run(["/usr/bin/chmod", "0700", "--", self.socket_dir])
         if not os.path.exists(os.path.join(self.data, "PG_VERSION")):
-            self.layout.folder("pgdata", 0o700)
+            # Under another name until it is whole: an initdb that was interrupted leaves what looks like a cluster.
+            unfinished = self.layout.path("pgdata.new")
+            if os.path.lexists(unfinished):
+                shutil.rmtree(unfinished)
+            self.layout.folder("pgdata.new", 0o700)
             options = [] if self.durable else ["--no-sync"]
-            self._run([self.program("initdb"), "-D", self.data, "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8",
+            self._run([self.program("initdb"), "-D", unfinished, "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8",
                        "--auth-local=trust", "--auth-host=scram-sha-256", *options])
+            os.rename(unfinished, self.data)
 
     def command(self):
         settings = {
