@@ -14,3 +14,6 @@ MUST_CHECK enum err admin_fail(char *error, enum err err, const char *fmt, ...) 
  * broken uniqueness becomes ERR_EXISTS, a broken check ERR_INVALID, everything else stays err.
  */
 MUST_CHECK enum err admin_db_fail(const struct pg_sync *db, enum err err, char *error);
+
+/* SQL that gives a timestamptz column as text, in UTC and whole seconds: 2026-11-22T21:32:36Z. */
+#define ADMIN_UTC(column) "to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"

@@ -9,14 +9,15 @@
 #include "policy/scope.h"
 #include "store/admin_user.h"
 
-#define UTC(column) "to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
-
 /* Of k (a row of api_keys) and u (its user). */
-#define KEY_COLUMNS                                                                                                \
-	"k.id, k.user_id, u.username, k.name, array_to_string(k.scopes, ','), "                                    \
-	"CASE WHEN k.revoked_at IS NOT NULL THEN 'revoked' WHEN NOT k.is_active THEN 'inactive' "                  \
-	"WHEN k.expires_at <= now() THEN 'expired' ELSE 'active' END, k.is_active, " UTC("k.created_at") ", " UTC( \
-	        "k.last_used_at") ", " UTC("k.expires_at") ", " UTC("k.revoked_at")
+#define KEY_COLUMNS                                                                                                    \
+	"k.id, k.user_id, u.username, k.name, array_to_string(k.scopes, ','), "                                        \
+	"CASE WHEN k.revoked_at IS NOT NULL THEN 'revoked' WHEN NOT k.is_active THEN 'inactive' "                      \
+	"WHEN k.expires_at <= now() THEN 'expired' ELSE 'active' END, k.is_active, " ADMIN_UTC(                        \
+	        "k.created_at") ", " ADMIN_UTC("k.last_used_at") ", " ADMIN_UTC("k.expires_at") ", " ADMIN_UTC("k."    \
+	                                                                                                       "revok" \
+	                                                                                                       "ed_"   \
+	                                                                                                       "at")
 
 void admin_keys_free(struct admin_keys *list)
 {

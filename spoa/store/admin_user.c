@@ -8,8 +8,9 @@
 #include "base/check.h"
 #include "base/sv.h"
 
-#define UTC(column)  "to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
-#define USER_COLUMNS "id, username, email, is_active, " UTC("created_at") ", " UTC("updated_at") ", " UTC("deleted_at")
+#define USER_COLUMNS                                                                                            \
+	"id, username, email, is_active, " ADMIN_UTC("created_at") ", " ADMIN_UTC("updated_at") ", " ADMIN_UTC( \
+	        "deleted_at")
 
 void admin_users_free(struct admin_users *list)
 {
