@@ -48,7 +48,7 @@ uses_agent := store io policy imgurl spop base
 uses_api := io base
 uses_cli := store io policy base
 
-libs_base := $(call pkg,--libs,yaml-0.1)
+libs_base := $(call pkg,--libs,yaml-0.1) -lcrypto
 libs_spop :=
 libs_imgurl := -lcrypto
 libs_policy := -lcrypto -lz
@@ -71,6 +71,8 @@ objects_of = $(patsubst %.c,$(O)/%.o,$(filter-out %/main.c,$(wildcard spoa/$(1)/
 
 binaries := $(foreach p,$(PROGRAMS),$(if $(wildcard spoa/$(p)/main.c),$(BIN)/$(program_$(p))))
 standin := $(if $(wildcard tests/standin/main.c),$(O)/tests/imgproxy-standin)
+pacer := $(O)/tests/pacer
+skew := $(O)/tests/skew.so
 
 .PHONY: help
 help: ## list the targets
@@ -115,6 +117,30 @@ $(O)/tests/imgproxy-standin: $(wildcard tests/standin/*.c tests/standin/*.h) $(O
 	@mkdir -p $(@D)
 	@echo "  LD      $@"
 	@$(CC) -D_GNU_SOURCE $(call pkg,--cflags,vips) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^) $(call pkg,--libs,vips) -lmicrohttpd -lcrypto -lpthread -lm
+
+$(pacer): $(wildcard tests/load/pacer/*.c tests/load/pacer/*.h) $(O)/flags
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	@$(CC) -D_GNU_SOURCE $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^)
+
+# Never with sanitizers: they start later than a library that is loaded before them.
+$(skew): tests/load/skew/skew.c $(O)/flags
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	@$(CC) -D_GNU_SOURCE -std=c11 -O2 $(WARN) -shared -fPIC -o $@ $<
+
+# The programs of `make bench`: an agent that decides nothing, and the load.
+bench_programs := $(O)/bench/floor-agent $(O)/bench/load
+bench_rooms := spop base
+$(O)/bench/floor-agent: tests/bench/floor_agent.c $(call archive,$(bench_rooms)) $(O)/flags
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	@$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -MMD -MP -MF $@.d -o $@ $< $(call archive,$(bench_rooms))
+
+$(O)/bench/load: tests/bench/load.c $(O)/flags
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	@$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $<
 
 # ---- unit tests: one program a test file, linked with its own room and those below it alone ---------------------------
 
@@ -163,11 +189,22 @@ fuzz: $(fuzz_programs) ## run every fuzz target under ASan and UBSan for FUZZ_TI
 
 export GATEWAY_BIN_DIR := $(abspath $(BIN))
 export GATEWAY_STANDIN := $(abspath $(O)/tests/imgproxy-standin)
+export GATEWAY_PACER := $(abspath $(pacer))
+export GATEWAY_SKEW := $(abspath $(skew))
+export GATEWAY_BENCH_DIR := $(abspath $(O)/bench)
+
 
 PYTEST_ARGS ?=
 .PHONY: test-integration
-test-integration: build ## real HAProxy, PostgreSQL, Redis and the programs, on ports and folders of their own
 	@/usr/bin/python3 -m pytest -q -p no:cacheprovider tests/integration $(PYTEST_ARGS)
+
+# ROWS=verdict, latency, size or change (or several of them): these alone.
+ROWS ?=
+.PHONY: bench
+bench: ## the numbers of docs/bench.md, printed and in var/bench.json; ROWS=verdict for one group
+	@compose/local/setup.sh run test bench
+	@$(MAKE) --no-print-directory build $(bench_programs)
+	@PYTHONPATH=tests/bench /usr/bin/python3 -B -m gwbench $(ROWS)
 
 .PHONY: test
 test: ## every test; installs what it needs first
@@ -204,4 +241,4 @@ coverage: ## line coverage of the unit and integration tests, in build/coverage/
 clean: ## remove what was built; var/ (the stack's state) stays
 	rm -rf build bin
 
--include $(foreach r,$(all_rooms),$(wildcard $(O)/spoa/$(r)/*.d)) $(wildcard $(O)/unit/*/*.d)
+-include $(foreach r,$(all_rooms),$(wildcard $(O)/spoa/$(r)/*.d)) $(wildcard $(O)/unit/*/*.d) $(wildcard $(O)/bench/*.d)

@@ -49,6 +49,14 @@ static inline struct sv sv_skip(struct sv v, size_t n)
 	return (struct sv){ .p = n > 0 ? v.p + n : v.p, .n = v.n - n };
 }
 
+/* An ASCII letter or digit, without regard to the locale. */
+static inline bool sv_alnum(char c)
+{
+	unsigned char letter = (unsigned char)(c | 0x20);
+
+	return (letter >= 'a' && letter <= 'z') || (c >= '0' && c <= '9');
+}
+
 /* Compares without regard to the case of ASCII letters, and without regard to the locale. */
 bool sv_ieq(struct sv a, struct sv b);
 

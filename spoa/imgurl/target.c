@@ -1,24 +1,20 @@
 #include "imgurl/target.h"
 
-#include <openssl/core_names.h>
-#include <openssl/evp.h>
-#include <openssl/params.h>
+#include <openssl/crypto.h>
 #include <stdbool.h>
 #include <stdlib.h>
 
 #include "base/cursor.h"
+#include "base/hmac.h"
 
-#define SIGNATURE_SIZE   32
+#define SIGNATURE_SIZE   HMAC_SHA256_SIZE
 #define SIGNATURE_CHARS  43
 #define NAME_MAX_CHARS   255
 #define FORMAT_MAX_CHARS 8
 #define KEY_MAX_BYTES    256
 
 struct imgurl_signer {
-	EVP_MAC *mac;
-	EVP_MAC_CTX *ctx;
-	uint8_t salt[KEY_MAX_BYTES];
-	size_t salt_len;
+	struct hmac_sha256 hmac; /* its messages begin with the salt */
 };
 
 static enum err hex_decode(const char *hex, uint8_t *out, size_t size, size_t *len)
@@ -42,27 +38,23 @@ static enum err hex_decode(const char *hex, uint8_t *out, size_t size, size_t *l
 
 enum err imgurl_signer_new(const char *key_hex, const char *salt_hex, struct imgurl_signer **out)
 {
-	static char digest[] = "SHA256";
-	const OSSL_PARAM params[] = {
-		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
-		OSSL_PARAM_construct_end(),
-	};
 	uint8_t key[KEY_MAX_BYTES];
+	uint8_t salt[KEY_MAX_BYTES];
 	size_t key_len;
+	size_t salt_len;
 	struct imgurl_signer *s = calloc(1, sizeof(*s));
 
 	if (s == NULL)
 		return ERR_NOMEM;
 	enum err err = hex_decode(key_hex, key, sizeof(key), &key_len);
 	if (err == ERR_OK)
-		err = hex_decode(salt_hex, s->salt, sizeof(s->salt), &s->salt_len);
-	if (err == ERR_OK) {
-		s->mac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-		s->ctx = s->mac != NULL ? EVP_MAC_CTX_new(s->mac) : NULL;
-		if (s->ctx == NULL || EVP_MAC_init(s->ctx, key, key_len, params) != 1)
-			err = ERR_CRYPTO;
-		OPENSSL_cleanse(key, sizeof(key));
-	}
+		err = hex_decode(salt_hex, salt, sizeof(salt), &salt_len);
+	if (err == ERR_OK)
+		err = hmac_sha256_init(&s->hmac, key, key_len);
+	if (err == ERR_OK)
+		err = hmac_sha256_prefix(&s->hmac, salt, salt_len);
+	OPENSSL_cleanse(key, sizeof(key));
+	OPENSSL_cleanse(salt, sizeof(salt));
 	if (err != ERR_OK) {
 		imgurl_signer_free(s);
 		return err;
@@ -75,28 +67,15 @@ void imgurl_signer_free(struct imgurl_signer *s)
 {
 	if (s == NULL)
 		return;
-	EVP_MAC_CTX_free(s->ctx);
-	EVP_MAC_free(s->mac);
+	OPENSSL_cleanse(s, sizeof(*s));
 	free(s);
-}
-
-static enum err sign(struct imgurl_signer *s, const void *path, size_t len, uint8_t out[SIGNATURE_SIZE])
-{
-	size_t n = 0;
-
-	if (EVP_MAC_init(s->ctx, NULL, 0, NULL) != 1 || EVP_MAC_update(s->ctx, s->salt, s->salt_len) != 1 ||
-	    EVP_MAC_update(s->ctx, path, len) != 1 || EVP_MAC_final(s->ctx, out, &n, SIGNATURE_SIZE) != 1 ||
-	    n != SIGNATURE_SIZE)
-		return ERR_CRYPTO;
-	return ERR_OK;
 }
 
 static bool is_word(struct sv v, const char *more)
 {
 	for (size_t i = 0; i < v.n; i++) {
 		char c = v.p[i];
-		bool alnum = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
-		if (!alnum && (c == '\0' || strchr(more, c) == NULL))
+		if (!sv_alnum(c) && (c == '\0' || strchr(more, c) == NULL))
 			return false;
 	}
 	return true;
@@ -207,7 +186,7 @@ enum err imgurl_target(struct imgurl_signer *s, struct sv path, uint64_t user_id
 	if (err != ERR_OK)
 		return err;
 	size_t len = wcur_len(&w);
-	err = sign(s, buf + SIGNATURE_CHARS + 1, len, signature);
+	err = hmac_sha256(&s->hmac, buf + SIGNATURE_CHARS + 1, len, signature);
 	if (err != ERR_OK)
 		return err;
 	wcur_init(&w, buf, SIGNATURE_CHARS + 1);

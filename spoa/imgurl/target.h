@@ -22,7 +22,7 @@
 /* More than the longest accepted path can grow to. */
 #define IMGURL_TARGET_MAX 8192
 
-/* Signs with one key and salt. One for each process; not for several threads at once. */
+/* Signs with one key and salt. One for each process. */
 struct imgurl_signer;
 /* key and salt are hex, as imgproxy takes them. ERR_INVALID when they are empty or no hex; ERR_CRYPTO, ERR_NOMEM. */
 MUST_CHECK enum err imgurl_signer_new(const char *key_hex, const char *salt_hex, struct imgurl_signer **out);

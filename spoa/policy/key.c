@@ -1,28 +1,26 @@
 #include "policy/key.h"
 
-#include <openssl/core_names.h>
-#include <openssl/evp.h>
-#include <openssl/params.h>
+#include <openssl/crypto.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <zlib.h>
 
 #include "base/cursor.h"
+#include "base/hmac.h"
+
+_Static_assert(KEY_HASH_SIZE == HMAC_SHA256_SIZE, "a hash is one HMAC");
 
 static const char base62[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 struct key_hasher {
-	EVP_MAC *mac;
-	EVP_MAC_CTX *ctx;
+	struct hmac_sha256 hmac;
 };
 
 static bool is_base62(struct sv v)
 {
-	for (size_t i = 0; i < v.n; i++) {
-		char c = v.p[i];
-		if (!((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z')))
+	for (size_t i = 0; i < v.n; i++)
+		if (!sv_alnum(v.p[i]))
 			return false;
-	}
 	return true;
 }
 
@@ -104,18 +102,11 @@ enum err key_generate(uint64_t id, char text[KEY_TEXT_MAX])
 
 struct key_hasher *key_hasher_new(const char *pepper)
 {
-	static char digest[] = "SHA256";
-	const OSSL_PARAM params[] = {
-		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
-		OSSL_PARAM_construct_end(),
-	};
 	struct key_hasher *h = calloc(1, sizeof(*h));
 
 	if (h == NULL)
 		return NULL;
-	h->mac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-	h->ctx = h->mac != NULL ? EVP_MAC_CTX_new(h->mac) : NULL;
-	if (h->ctx == NULL || EVP_MAC_init(h->ctx, (const unsigned char *)pepper, strlen(pepper), params) != 1) {
+	if (hmac_sha256_init(&h->hmac, pepper, strlen(pepper)) != ERR_OK) {
 		key_hasher_free(h);
 		return NULL;
 	}
@@ -126,21 +117,13 @@ void key_hasher_free(struct key_hasher *h)
 {
 	if (h == NULL)
 		return;
-	EVP_MAC_CTX_free(h->ctx);
-	EVP_MAC_free(h->mac);
+	OPENSSL_cleanse(h, sizeof(*h));
 	free(h);
 }
 
 enum err key_hash(struct key_hasher *h, struct sv body, uint8_t out[KEY_HASH_SIZE])
 {
-	size_t len = 0;
-
-	/* Without a key the context starts again with the one that it has. */
-	if (EVP_MAC_init(h->ctx, NULL, 0, NULL) != 1 ||
-	    EVP_MAC_update(h->ctx, (const unsigned char *)body.p, body.n) != 1 ||
-	    EVP_MAC_final(h->ctx, out, &len, KEY_HASH_SIZE) != 1 || len != KEY_HASH_SIZE)
-		return ERR_CRYPTO;
-	return ERR_OK;
+	return hmac_sha256(&h->hmac, body.p, body.n, out);
 }
 
 enum err key_hash_hex(struct key_hasher *h, struct sv text, char hex[KEY_HASH_HEX])

@@ -32,7 +32,7 @@ MUST_CHECK enum err key_parse(struct sv text, struct key_parts *out);
 /* Makes a new key for row `id`, from the kernel's random numbers. ERR_IO when there are none. */
 MUST_CHECK enum err key_generate(uint64_t id, char text[KEY_TEXT_MAX]);
 
-/* Holds the pepper in a prepared HMAC context. One for each process; not for several threads at once. */
+/* Holds the pepper as a prepared HMAC key. One for each process. */
 struct key_hasher;
 /* NULL when the crypto library refuses. The pepper is copied. */
 struct key_hasher *key_hasher_new(const char *pepper);

@@ -13,12 +13,9 @@ bool spop_var_name_ok(struct sv name)
 {
 	if (name.n == 0 || name.n > SPOP_VAR_NAME_MAX)
 		return false;
-	for (size_t i = 0; i < name.n; i++) {
-		char c = name.p[i];
-
-		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_'))
+	for (size_t i = 0; i < name.n; i++)
+		if (!sv_alnum(name.p[i]) && name.p[i] != '_')
 			return false;
-	}
 	return true;
 }
 
@@ -37,9 +34,8 @@ static void action_write(struct spop_ack *ack, enum spop_action_type type, unsig
 		wcur_fail(ack->out, ERR_INVALID);
 		return;
 	}
-	wcur_u8(ack->out, (uint8_t)type);
-	wcur_u8(ack->out, (uint8_t)args);
-	wcur_u8(ack->out, (uint8_t)scope);
+	const uint8_t head[] = { (uint8_t)type, (uint8_t)args, (uint8_t)scope };
+	wcur_bytes(ack->out, head, sizeof(head));
 	spop_string_write(ack->out, name);
 }
 

@@ -8,7 +8,7 @@ enum err spop_varint_decode(const uint8_t *p, size_t n, uint64_t *out, size_t *u
 	uint64_t v = p[0];
 	size_t i = 1;
 
-	if (v >= 240) {
+	if (v >= SPOP_VARINT_LONG) {
 		uint8_t byte;
 		unsigned shift = 4;
 
@@ -31,12 +31,12 @@ size_t spop_varint_encode(uint64_t v, uint8_t out[SPOP_VARINT_MAX])
 {
 	size_t n = 0;
 
-	if (v < 240) {
+	if (v < SPOP_VARINT_LONG) {
 		out[n++] = (uint8_t)v;
 		return n;
 	}
-	out[n++] = (uint8_t)(v | 240);
-	v = (v - 240) >> 4;
+	out[n++] = (uint8_t)(v | SPOP_VARINT_LONG);
+	v = (v - SPOP_VARINT_LONG) >> 4;
 	while (v >= 128) {
 		out[n++] = (uint8_t)(v | 128);
 		v = (v - 128) >> 7;
@@ -52,7 +52,7 @@ size_t spop_varint_size(uint64_t v)
 	return spop_varint_encode(v, bytes);
 }
 
-uint64_t spop_varint_read(struct rcur *c)
+uint64_t spop_varint_read_any(struct rcur *c)
 {
 	uint64_t v = 0;
 	size_t used = 0;
@@ -68,23 +68,10 @@ uint64_t spop_varint_read(struct rcur *c)
 	return v;
 }
 
-void spop_varint_write(struct wcur *c, uint64_t v)
+void spop_varint_write_any(struct wcur *c, uint64_t v)
 {
 	uint8_t bytes[SPOP_VARINT_MAX];
 	size_t n = spop_varint_encode(v, bytes);
 
 	wcur_bytes(c, bytes, n);
-}
-
-struct sv spop_string_read(struct rcur *c)
-{
-	uint64_t n = spop_varint_read(c);
-
-	return rcur_bytes(c, n);
-}
-
-void spop_string_write(struct wcur *c, struct sv v)
-{
-	spop_varint_write(c, v.n);
-	wcur_sv(c, v);
 }

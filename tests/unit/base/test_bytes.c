@@ -1,6 +1,8 @@
 /* Views and cursors at the first, the last and one past the last position; errors stick. */
 #include "unit.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/cursor.h"
@@ -127,11 +129,49 @@ static void test_text_writers(void **state)
 	} rows[] = { { "", "" },        { "f", "Zg" },        { "fo", "Zm8" },
 		     { "foo", "Zm9v" }, { "foob", "Zm9vYg" }, { "\xfb\xff\xbf", "-_-_" } };
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		wcur_init(&c, buf, sizeof(buf));
+		size_t n = strlen(rows[i].out);
+		memset(buf, '#', sizeof(buf));
+		wcur_init(&c, buf, n); /* just enough */
 		wcur_base64url(&c, rows[i].in, strlen(rows[i].in));
-		assert_int_equal(wcur_len(&c), strlen(rows[i].out));
-		assert_memory_equal(buf, rows[i].out, strlen(rows[i].out));
+		assert_int_equal(c.err, ERR_OK);
+		assert_int_equal(wcur_len(&c), n);
+		assert_memory_equal(buf, rows[i].out, n);
+		assert_int_equal(buf[n], '#');
+		if (n == 0)
+			continue;
+		wcur_init(&c, buf, n - 1);
+		wcur_base64url(&c, rows[i].in, strlen(rows[i].in));
+		assert_int_equal(c.err, ERR_SPACE);
+		assert_int_equal(wcur_len(&c), 0);
 	}
+}
+
+/* Every number of up to three digits, and those around each power of ten, held against printf(). */
+static void test_decimal(void **state)
+{
+	(void)state;
+	for (uint64_t power = 1, i = 0; i < 20; i++, power *= 10)
+		for (uint64_t v = power - 1; v < power + 1001; v++) {
+			char want[24], got[24];
+			struct wcur c;
+			int n = snprintf(want, sizeof(want), "%" PRIu64, v);
+			wcur_init(&c, got, (size_t)n);
+			wcur_u64(&c, v);
+			assert_int_equal(c.err, ERR_OK);
+			assert_int_equal(wcur_len(&c), n);
+			assert_memory_equal(got, want, (size_t)n);
+			wcur_init(&c, got, (size_t)n - 1);
+			wcur_u64(&c, v);
+			assert_int_equal(c.err, ERR_SPACE);
+		}
+}
+
+static void test_alnum(void **state)
+{
+	(void)state;
+	for (int c = -128; c < 128; c++)
+		assert_int_equal(sv_alnum((char)c),
+		                 (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z'));
 }
 
 static void test_every_error_has_a_text(void **state)
@@ -165,7 +205,8 @@ int main(void)
 		cmocka_unit_test(test_compare),      cmocka_unit_test(test_copy),
 		cmocka_unit_test(test_reader),       cmocka_unit_test(test_writer),
 		cmocka_unit_test(test_text_writers), cmocka_unit_test(test_every_error_has_a_text),
-		cmocka_unit_test(test_log_gate),
+		cmocka_unit_test(test_log_gate),     cmocka_unit_test(test_decimal),
+		cmocka_unit_test(test_alnum),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
