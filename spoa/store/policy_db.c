@@ -26,11 +26,15 @@ struct meta {
 };
 static const uint64_t META_KEY = 1;
 
+static const char *const table_names[POLICY_TABLES] = {
+	[POLICY_USERS] = "users", [POLICY_KEYS] = "keys", [POLICY_USAGE] = "usage"
+};
+
 struct policy_db {
 	char path[PATH_LEN];
 	MDB_env *env;
 	MDB_dbi meta;
-	MDB_dbi tables[2];
+	MDB_dbi tables[POLICY_TABLES];
 	MDB_txn *view;  /* reader's, made once and renewed */
 	bool view_live; /* between renew and release */
 	MDB_txn *txn;   /* writer's */
@@ -97,10 +101,8 @@ static int write_meta(struct policy_db *db, MDB_txn *txn, const struct meta *met
 static int open_tables(struct policy_db *db, MDB_txn *txn, unsigned flags)
 {
 	int rc = mdb_dbi_open(txn, "meta", flags | MDB_INTEGERKEY, &db->meta);
-	if (rc == MDB_SUCCESS)
-		rc = mdb_dbi_open(txn, "users", flags | MDB_INTEGERKEY, &db->tables[POLICY_USERS]);
-	if (rc == MDB_SUCCESS)
-		rc = mdb_dbi_open(txn, "keys", flags | MDB_INTEGERKEY, &db->tables[POLICY_KEYS]);
+	for (int i = 0; i < POLICY_TABLES && rc == MDB_SUCCESS; i++)
+		rc = mdb_dbi_open(txn, table_names[i], flags | MDB_INTEGERKEY, &db->tables[i]);
 	return rc;
 }
 
@@ -117,9 +119,9 @@ static int prepare(struct policy_db *db)
 	if (rc == MDB_SUCCESS)
 		rc = read_meta(db, txn, &meta);
 	if (rc == MDB_NOTFOUND || (rc == MDB_SUCCESS && meta.layout != POLICY_LAYOUT)) {
-		rc = mdb_drop(txn, db->tables[POLICY_USERS], 0);
-		if (rc == MDB_SUCCESS)
-			rc = mdb_drop(txn, db->tables[POLICY_KEYS], 0);
+		rc = MDB_SUCCESS;
+		for (int i = 0; i < POLICY_TABLES && rc == MDB_SUCCESS; i++)
+			rc = mdb_drop(txn, db->tables[i], 0);
 		memset(&meta, 0, sizeof(meta));
 		meta.layout = POLICY_LAYOUT;
 		if (rc == MDB_SUCCESS)
@@ -139,7 +141,7 @@ static int open_env(struct policy_db *db, const char *path)
 	int rc = mdb_env_create(&db->env);
 
 	if (rc == MDB_SUCCESS)
-		rc = mdb_env_set_maxdbs(db->env, 4);
+		rc = mdb_env_set_maxdbs(db->env, POLICY_TABLES + 1);
 	if (rc == MDB_SUCCESS)
 		rc = mdb_env_set_maxreaders(db->env, READERS_MAX);
 	if (rc == MDB_SUCCESS)
@@ -267,7 +269,8 @@ void policy_db_release(struct policy_db *db)
 	db->view_live = false;
 }
 
-static const void *lookup(struct policy_db *db, enum policy_table table, uint64_t id, size_t size)
+/* At least `size` bytes of a record of our layout; *stored is how many there are. */
+static const void *lookup(struct policy_db *db, enum policy_table table, uint64_t id, size_t size, size_t *stored)
 {
 	MDB_val key = val(&id, sizeof(id));
 	MDB_val data;
@@ -275,18 +278,51 @@ static const void *lookup(struct policy_db *db, enum policy_table table, uint64_
 	CHECK(db->view_live);
 	if (mdb_get(db->view, db->tables[table], &key, &data) != MDB_SUCCESS || data.mv_size < size)
 		return NULL;
-	/* Both layouts begin with their version. */
+	*stored = data.mv_size;
+	/* All layouts begin with their version. */
 	return *(const uint8_t *)data.mv_data == POLICY_LAYOUT ? data.mv_data : NULL;
 }
 
 const struct policy_user *policy_db_user(struct policy_db *db, uint64_t id)
 {
-	return lookup(db, POLICY_USERS, id, sizeof(struct policy_user));
+	size_t stored = 0;
+	const struct policy_user *user = lookup(db, POLICY_USERS, id, sizeof(*user), &stored);
+
+	return user != NULL && user->allow_bytes <= stored - sizeof(*user) ? user : NULL;
 }
 
 const struct policy_key *policy_db_key(struct policy_db *db, uint64_t id)
 {
-	return lookup(db, POLICY_KEYS, id, sizeof(struct policy_key));
+	size_t stored = 0;
+	return lookup(db, POLICY_KEYS, id, sizeof(struct policy_key), &stored);
+}
+
+const struct policy_usage *policy_db_usage(struct policy_db *db, uint64_t id)
+{
+	size_t stored = 0;
+	return lookup(db, POLICY_USAGE, id, sizeof(struct policy_usage), &stored);
+}
+
+const struct policy_usage *policy_db_next_usage(struct policy_db *db, uint64_t *id)
+{
+	const struct policy_usage *usage = NULL;
+	MDB_cursor *cursor;
+
+	CHECK(db->view_live);
+	if (mdb_cursor_open(db->view, db->tables[POLICY_USAGE], &cursor) != MDB_SUCCESS)
+		return NULL;
+	while (usage == NULL && *id < UINT64_MAX) {
+		uint64_t from = *id + 1;
+		size_t stored = 0;
+		MDB_val key = val(&from, sizeof(from));
+		MDB_val data;
+		if (mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE) != MDB_SUCCESS || key.mv_size != sizeof(*id))
+			break;
+		memcpy(id, key.mv_data, sizeof(*id));
+		usage = lookup(db, POLICY_USAGE, *id, sizeof(*usage), &stored);
+	}
+	mdb_cursor_close(cursor);
+	return usage;
 }
 
 enum err policy_db_info(struct policy_db *db, struct policy_db_info *out)
@@ -313,7 +349,9 @@ enum err policy_db_info(struct policy_db *db, struct policy_db_info *out)
 
 enum err policy_db_begin(struct policy_db *db)
 {
-	CHECK(db->writer && db->txn == NULL);
+	CHECK(db->writer);
+	if (db->txn != NULL)
+		return ERR_BAD_STATE;
 	return from_mdb(mdb_txn_begin(db->env, NULL, 0, &db->txn));
 }
 
@@ -383,7 +421,7 @@ enum err policy_db_merge_start(struct policy_db *db, enum policy_table table)
 	MDB_val key;
 	MDB_val data;
 
-	CHECK(db->txn != NULL && db->merge == NULL);
+	CHECK(db->txn != NULL && db->merge == NULL && table != POLICY_USAGE);
 	db->merge_table = table;
 	db->merge_done = false;
 	int rc = mdb_cursor_open(db->txn, db->tables[table], &db->merge);

@@ -1,13 +1,17 @@
 /*
- * policy.mdb: users and keys for the verdict, in one LMDB file (LMDB 0.9, single file, no sub-folder).
+ * policy.mdb: users, keys and what was counted, for the verdict, in one LMDB file (LMDB 0.9, single file, no
+ * sub-folder).
  *
  * One process writes (the keeper), any number read, without locks and without copies: what a look-up returns points
  * into the mapped file and stays valid until the view is renewed. A change is one transaction; readers see all of it or
  * nothing. Each process opens the file for itself, after its fork. The file must lie on a local disk.
  *
- * Inside: `meta` (layout, generation), `users` (user id → struct policy_user), `keys` (key id → struct policy_key); ids
- * are 64 bit integers in host order. A file of another layout is emptied by the writer when it opens it, and not
- * readable.
+ * Inside: `meta` (layout, generation), `users` (user id → struct policy_user with its allow list), `keys` (key id →
+ * struct policy_key), `usage` (user id → struct policy_usage); ids are 64 bit integers in host order. A file of another
+ * layout is emptied by the writer when it opens it, and not readable.
+ *
+ * `usage` is no copy of PostgreSQL's rows: loads and generations leave it alone, and the records of users who are gone
+ * stay.
  */
 #pragma once
 
@@ -23,7 +27,7 @@ struct policy_db;
 /* A UUID as text, with its NUL. */
 #define POLICY_STAMP_MAX 37
 
-enum policy_table { POLICY_USERS = 0, POLICY_KEYS };
+enum policy_table { POLICY_USERS = 0, POLICY_KEYS, POLICY_USAGE, POLICY_TABLES };
 
 /*
  * Opens <dir>/policy.mdb. The writer creates what is missing, and empties a file that is damaged or of another layout
@@ -52,9 +56,15 @@ MUST_CHECK enum err policy_db_renew(struct policy_db *db);
 /* Gives the view up until the next renewal, so that an idle reader keeps no old pages alive. */
 void policy_db_release(struct policy_db *db);
 
-/* NULL when there is none, or its layout is another. Only between policy_db_renew() and policy_db_release(). */
+/*
+ * NULL when there is none, its layout is another, or it is cut off (a user's: before the end of its allow list). Only
+ * between policy_db_renew() and policy_db_release().
+ */
 const struct policy_user *policy_db_user(struct policy_db *db, uint64_t id);
 const struct policy_key *policy_db_key(struct policy_db *db, uint64_t id);
+const struct policy_usage *policy_db_usage(struct policy_db *db, uint64_t id);
+/* The first usage record of a user behind *id, who is put there; NULL behind the last one. */
+const struct policy_usage *policy_db_next_usage(struct policy_db *db, uint64_t *id);
 
 /* Of the view: what the file says of itself. */
 struct policy_db_info {
@@ -67,6 +77,10 @@ MUST_CHECK enum err policy_db_info(struct policy_db *db, struct policy_db_info *
 
 /* ---- writing: one transaction at a time ---- */
 
+/*
+ * ERR_BAD_STATE when a transaction is under way: that of a full load lasts for seconds and many turns of the loop, so
+ * whoever writes something else (usage) tries again later.
+ */
 MUST_CHECK enum err policy_db_begin(struct policy_db *db);
 MUST_CHECK enum err policy_db_put(struct policy_db *db, enum policy_table table, uint64_t id, const void *record,
                                   size_t size);
@@ -74,12 +88,13 @@ MUST_CHECK enum err policy_db_put(struct policy_db *db, enum policy_table table,
 MUST_CHECK enum err policy_db_delete(struct policy_db *db, enum policy_table table, uint64_t id);
 /* Marks the content as complete, and of that generation with that stamp (a UUID as text). */
 MUST_CHECK enum err policy_db_set_generation(struct policy_db *db, uint64_t generation, const char *stamp);
+/* Without policy_db_set_generation() the generation stays as it is. */
 MUST_CHECK enum err policy_db_commit(struct policy_db *db);
 void policy_db_abort(struct policy_db *db);
 
 /*
- * A merge of a whole table inside a transaction: start, then every record in ascending order of ids, then finish.
- * Records that are the same already are not written again, those that are not named are deleted.
+ * A merge of a whole table (users or keys) inside a transaction: start, then every record in ascending order of ids,
+ * then finish. Records that are the same already are not written again, those that are not named are deleted.
  */
 MUST_CHECK enum err policy_db_merge_start(struct policy_db *db, enum policy_table table);
 MUST_CHECK enum err policy_db_merge(struct policy_db *db, uint64_t id, const void *record, size_t size);

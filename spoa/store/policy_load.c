@@ -2,10 +2,11 @@
 
 #include "base/log.h"
 #include "base/sv.h"
-#include "store/policy_rows.h"
 
 #define STEP_TIMEOUT_MS 30000
-#define FETCH           "FETCH 10000 FROM "
+/* A user's row may hold an allow list of thousands of blocks: fewer at a time, so that a result stays small. */
+#define FETCH_USERS "FETCH 1000 FROM policy_users"
+#define FETCH_KEYS  "FETCH 10000 FROM policy_keys"
 
 static void query(struct policy_load *l, const char *sql, pg_query_cb *cb)
 {
@@ -60,13 +61,12 @@ static void commit(struct policy_load *l)
 /* A row that no record can hold is left out, and so refused: it must not keep all the others from being read. */
 static enum err merge_row(struct policy_load *l, const struct pg_result *r, size_t row)
 {
-	struct policy_user user;
 	struct policy_key key;
 	uint64_t id;
 
 	if (l->table == POLICY_USERS) {
-		if (policy_rows_user(r, row, &id, &user) == ERR_OK)
-			return policy_db_merge(l->db, id, &user, sizeof(user));
+		if (policy_rows_user(r, row, &id, &l->user) == ERR_OK)
+			return policy_db_merge(l->db, id, l->user.user, l->user.size);
 	} else if (policy_rows_key(r, row, &id, &key) == ERR_OK) {
 		l->unusable_keys += (key.flags & KEY_USABLE) == 0;
 		return policy_db_merge(l->db, id, &key, sizeof(key));
@@ -79,7 +79,7 @@ static void rows(void *arg, enum err err, const struct pg_result *r);
 
 static void fetch(struct policy_load *l)
 {
-	query(l, l->table == POLICY_USERS ? FETCH "policy_users" : FETCH "policy_keys", rows);
+	query(l, l->table == POLICY_USERS ? FETCH_USERS : FETCH_KEYS, rows);
 }
 
 static void rows(void *arg, enum err err, const struct pg_result *r)
@@ -139,12 +139,17 @@ void policy_load_init(struct policy_load *l, struct pg *pg, struct policy_db *db
 	*l = (struct policy_load){ .pg = pg, .db = db, .done = done, .arg = arg };
 }
 
+void policy_load_fini(struct policy_load *l)
+{
+	policy_rows_free(&l->user);
+}
+
 void policy_load_start(struct policy_load *l)
 {
 	l->table = POLICY_USERS;
 	l->unusable_keys = 0;
 	query(l, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", declared);
-	query(l, "DECLARE policy_users NO SCROLL CURSOR FOR " POLICY_ROWS_USERS " ORDER BY id", declared);
-	query(l, "DECLARE policy_keys NO SCROLL CURSOR FOR " POLICY_ROWS_KEYS " ORDER BY id", declared);
+	query(l, "DECLARE policy_users NO SCROLL CURSOR FOR " POLICY_ROWS_USERS_ALL, declared);
+	query(l, "DECLARE policy_keys NO SCROLL CURSOR FOR " POLICY_ROWS_KEYS_ALL, declared);
 	query(l, POLICY_GENERATION, generation);
 }

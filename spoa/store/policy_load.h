@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "io/pg.h"
 #include "store/policy_db.h"
+#include "store/policy_rows.h"
 
 struct policy_load {
 	struct pg *pg;
@@ -23,6 +24,7 @@ struct policy_load {
 	char stamp[POLICY_STAMP_MAX];
 	/* Private. */
 	enum policy_table table;
+	struct policy_user_row user;
 	enum err result;
 };
 
@@ -33,5 +35,7 @@ MUST_CHECK enum err policy_generation_row(const struct pg_result *r, uint64_t *g
 
 void policy_load_init(struct policy_load *l, struct pg *pg, struct policy_db *db, void (*done)(void *arg, enum err err),
                       void *arg);
+/* Not while one is under way. */
+void policy_load_fini(struct policy_load *l);
 /* Not while one is under way, and not while the db has a transaction. */
 void policy_load_start(struct policy_load *l);

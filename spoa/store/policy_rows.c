@@ -1,22 +1,146 @@
 #include "store/policy_rows.h"
 
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/check.h"
 #include "base/log.h"
 #include "base/sv.h"
 #include "policy/key.h"
 #include "policy/scope.h"
 
-enum err policy_rows_user(const struct pg_result *r, size_t row, uint64_t *id, struct policy_user *out)
+#define MB_SHIFT 20
+#define MB_MAX   (UINT64_MAX >> MB_SHIFT)
+
+enum user_column {
+	USER_ID = 0,
+	USER_IS_ACTIVE,
+	USER_PER_MINUTE,
+	USER_PER_HOUR,
+	USER_BURST,
+	USER_MINUTE_IN_SHADOW,
+	USER_HOUR_IN_SHADOW,
+	USER_MONTH_REQUESTS,
+	USER_MONTH_MB,
+	USER_RESET_DAY,
+	USER_REQUESTS_IN_SHADOW,
+	USER_BANDWIDTH_IN_SHADOW,
+	USER_ALLOW,
+};
+
+/* Room for n elements that grows by doubling; what it held need not stay. */
+static void *grow(void *p, size_t *room, size_t n, size_t size)
 {
+	if (n <= *room)
+		return p;
+	while (*room < n)
+		*room = *room > 0 ? *room * 2 : 64;
+	free(p);
+	return check_calloc(*room, size);
+}
+
+/* A number that may be missing. */
+static enum err number(const struct pg_result *r, size_t row, size_t col, uint64_t missing, uint64_t *out)
+{
+	*out = missing;
+	return pg_result_null(r, row, col) ? ERR_OK : pg_result_u64(r, row, col, out);
+}
+
+/* A flag that is off without a row. */
+static enum err flag(const struct pg_result *r, size_t row, size_t col, uint8_t bit, uint8_t *flags)
+{
+	bool on = false;
+
+	if (!pg_result_null(r, row, col) && pg_result_bool(r, row, col, &on) != ERR_OK)
+		return ERR_INVALID;
+	*flags |= on ? bit : 0;
+	return ERR_OK;
+}
+
+/* The blocks of the comma list; all of them must be understood, since a list without them could be empty. */
+static enum err read_allow(struct sv list, struct policy_user_row *out, size_t *count)
+{
+	struct sv rest = list;
+	struct sv item;
+	size_t commas = 0;
+
+	*count = 0;
+	if (list.p == NULL)
+		return ERR_OK;
+	for (size_t i = 0; i < list.n; i++)
+		commas += list.p[i] == ',';
+	out->blocks = grow(out->blocks, &out->blocks_room, commas + 1, sizeof(*out->blocks));
+	while (sv_split(&rest, ',', &item))
+		if (cidr_parse(item, &out->blocks[(*count)++]) != ERR_OK)
+			return ERR_INVALID;
+	return ERR_OK;
+}
+
+static enum err read_limits(const struct pg_result *r, size_t row, struct policy_user *out)
+{
+	static const uint8_t shadow[][2] = {
+		{ USER_MINUTE_IN_SHADOW, USER_SHADOW_MINUTE },
+		{ USER_HOUR_IN_SHADOW, USER_SHADOW_HOUR },
+		{ USER_REQUESTS_IN_SHADOW, USER_SHADOW_REQUESTS },
+		{ USER_BANDWIDTH_IN_SHADOW, USER_SHADOW_BANDWIDTH },
+	};
+	uint64_t minute;
+	uint64_t hour;
+	uint64_t burst;
+	uint64_t requests;
+	uint64_t mb;
+	uint64_t day;
+
+	if (number(r, row, USER_PER_MINUTE, POLICY_DEFAULT, &minute) != ERR_OK ||
+	    number(r, row, USER_PER_HOUR, POLICY_DEFAULT, &hour) != ERR_OK ||
+	    number(r, row, USER_BURST, 0, &burst) != ERR_OK ||
+	    number(r, row, USER_MONTH_REQUESTS, POLICY_DEFAULT, &requests) != ERR_OK ||
+	    number(r, row, USER_MONTH_MB, POLICY_DEFAULT, &mb) != ERR_OK ||
+	    number(r, row, USER_RESET_DAY, 0, &day) != ERR_OK || day > 31)
+		return ERR_INVALID;
+	for (size_t i = 0; i < sizeof(shadow) / sizeof(shadow[0]); i++)
+		if (flag(r, row, shadow[i][0], shadow[i][1], &out->flags) != ERR_OK)
+			return ERR_INVALID;
+	out->reset_day = (uint8_t)day;
+	out->per_minute = minute;
+	out->per_hour = hour;
+	out->burst = burst;
+	out->month_requests = requests;
+	if (mb == POLICY_DEFAULT)
+		out->month_bytes = POLICY_DEFAULT;
+	else
+		out->month_bytes = mb <= MB_MAX ? mb << MB_SHIFT : POLICY_DEFAULT - 1;
+	return ERR_OK;
+}
+
+enum err policy_rows_user(const struct pg_result *r, size_t row, uint64_t *id, struct policy_user_row *out)
+{
+	struct policy_user user = { .version = POLICY_LAYOUT };
+	size_t blocks;
+	size_t bytes = 0;
 	bool active;
 
-	if (pg_result_u64(r, row, 0, id) != ERR_OK || pg_result_bool(r, row, 1, &active) != ERR_OK)
+	if (pg_result_u64(r, row, USER_ID, id) != ERR_OK || pg_result_bool(r, row, USER_IS_ACTIVE, &active) != ERR_OK ||
+	    read_limits(r, row, &user) != ERR_OK ||
+	    read_allow(pg_result_value(r, row, USER_ALLOW), out, &blocks) != ERR_OK)
 		return ERR_INVALID;
-	memset(out, 0, sizeof(*out));
-	out->version = POLICY_LAYOUT;
-	out->flags = active ? USER_ACTIVE : 0;
+	user.flags |= active ? USER_ACTIVE : 0;
+	out->user = grow(out->user, &out->room, sizeof(user) + (blocks > 0 ? cidr_set_size(blocks) : 0), 1);
+	if (blocks > 0)
+		cidr_set_build(out->blocks, blocks, out->user->allow, &bytes);
+	if (bytes > UINT32_MAX)
+		return ERR_INVALID;
+	user.allow_bytes = (uint32_t)bytes;
+	memcpy(out->user, &user, sizeof(user));
+	out->size = sizeof(user) + bytes;
 	return ERR_OK;
+}
+
+void policy_rows_free(struct policy_user_row *row)
+{
+	free(row->user);
+	free(row->blocks);
+	*row = (struct policy_user_row){ .user = NULL };
 }
 
 enum err policy_rows_key(const struct pg_result *r, size_t row, uint64_t *id, struct policy_key *out)

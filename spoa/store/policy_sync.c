@@ -8,16 +8,15 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "store/policy_ids.h"
 #include "store/policy_load.h"
 #include "store/policy_rows.h"
 
 #define CHANNEL          "gateway_policy"
 #define COMPARE_EVERY_MS 5000
 #define QUERY_TIMEOUT_MS 10000
-/* More changed rows than this at a time are read by a full load. */
-#define PENDING_MAX 2000
-/* Twenty digits and a comma for each id, the braces and the NUL. */
-#define ID_LIST_MAX (PENDING_MAX * 21 + 3)
+/* Rows that one query asks for: a user's may hold an allow list of thousands of blocks. */
+#define READ_MAX 1000
 
 enum sync_state {
 	SYNC_DOWN = 0, /* no connection */
@@ -25,11 +24,6 @@ enum sync_state {
 	SYNC_COMPARE,  /* the generations are being compared */
 	SYNC_LOAD,     /* a full load is under way */
 	SYNC_CHANGE,   /* rows that notifications named are being read */
-};
-
-struct id_list {
-	size_t count;
-	uint64_t ids[PENDING_MAX];
 };
 
 /* A generation with its stamp; number 0: none. */
@@ -53,20 +47,31 @@ struct policy_sync {
 	 * What was notified and is not yet asked for. Generations come without a gap: `seen` is the newest that is
 	 * applied, being read or pending; 0 while that is not known (during loads and first comparisons).
 	 */
-	struct id_list pending[2];
+	struct policy_ids pending[2];
 	uint64_t pending_first;
 	struct generation pending_last;
 	uint64_t seen;
 	bool resync;
 	bool fresh;      /* no comparison since the connection came up */
 	uint64_t behind; /* the database's generation at the last comparison */
-	/* What is being read. */
-	struct id_list reading[2];
+	/* What is being read: `read_count` rows of `read_table`, from `read_at` of its list on. */
+	struct policy_ids reading[2];
 	struct generation reading_last;
-	char id_text[ID_LIST_MAX];
+	enum policy_table read_table;
+	size_t read_at;
+	size_t read_count;
+	struct policy_user_row user;
+	char id_text[POLICY_IDS_TEXT(READ_MAX)];
 };
 
-static const char *const table_names[] = { [POLICY_USERS] = "users", [POLICY_KEYS] = "api_keys" };
+/* The tables that notifications name, and the table of the file that holds the rows with their ids. */
+static const struct {
+	const char *name;
+	enum policy_table table;
+} sources[] = {
+	{ "users", POLICY_USERS },  { "api_keys", POLICY_KEYS },      { "rate_limits", POLICY_USERS },
+	{ "quotas", POLICY_USERS }, { "ip_whitelist", POLICY_USERS },
+};
 
 static void next_work(struct policy_sync *s);
 
@@ -172,42 +177,34 @@ static void start_load(struct policy_sync *s)
 
 /* ---- single changes ---- */
 
-static const char *format_ids(struct policy_sync *s, const struct id_list *list)
+static enum err apply_row(struct policy_sync *s, const struct pg_result *r, size_t row)
 {
-	size_t n = 0;
+	struct policy_key key;
+	uint64_t id;
 
-	s->id_text[n++] = '{';
-	for (size_t i = 0; i < list->count; i++)
-		n += (size_t)snprintf(s->id_text + n, sizeof(s->id_text) - n, "%s%" PRIu64, i > 0 ? "," : "",
-		                      list->ids[i]);
-	s->id_text[n++] = '}';
-	s->id_text[n] = '\0';
-	return s->id_text;
+	if (s->read_table == POLICY_USERS) {
+		if (policy_rows_user(r, row, &id, &s->user) == ERR_OK)
+			return policy_db_put(s->db, POLICY_USERS, id, s->user.user, s->user.size);
+	} else if (policy_rows_key(r, row, &id, &key) == ERR_OK)
+		return policy_db_put(s->db, POLICY_KEYS, id, &key, sizeof(key));
+	policy_rows_log_bad(s->read_table, r, row);
+	return ERR_OK;
 }
 
-/* Rows that were asked for and did not come exist no more. */
-static enum err apply_rows(struct policy_sync *s, enum policy_table table, const struct pg_result *r)
+/* Rows that were asked for and did not come exist no more, or cannot be used. */
+static enum err apply_rows(struct policy_sync *s, const struct pg_result *r)
 {
-	const struct id_list *list = &s->reading[table];
+	const uint64_t *ids = s->reading[s->read_table].ids + s->read_at;
 	enum err err = ERR_OK;
 
-	for (size_t i = 0; i < list->count && err == ERR_OK; i++)
-		err = policy_db_delete(s->db, table, list->ids[i]);
-	for (size_t i = 0; i < pg_result_rows(r) && err == ERR_OK; i++) {
-		struct policy_user user;
-		struct policy_key key;
-		uint64_t id;
-		if (table == POLICY_USERS && policy_rows_user(r, i, &id, &user) == ERR_OK)
-			err = policy_db_put(s->db, table, id, &user, sizeof(user));
-		else if (table == POLICY_KEYS && policy_rows_key(r, i, &id, &key) == ERR_OK)
-			err = policy_db_put(s->db, table, id, &key, sizeof(key));
-		else
-			policy_rows_log_bad(table, r, i);
-	}
+	for (size_t i = 0; i < s->read_count && err == ERR_OK; i++)
+		err = policy_db_delete(s->db, s->read_table, ids[i]);
+	for (size_t i = 0; i < pg_result_rows(r) && err == ERR_OK; i++)
+		err = apply_row(s, r, i);
 	return err;
 }
 
-static void read_table(struct policy_sync *s, enum policy_table table);
+static void read_more(struct policy_sync *s);
 static void change_end(void *arg, enum err err, const struct pg_result *r);
 
 /* Which rows are missing now is not worth tracking: all are read, at the next notification or comparison. */
@@ -222,21 +219,21 @@ static void change_failed(struct policy_sync *s, enum err err, const struct pg_r
 	s->state = SYNC_IDLE;
 }
 
-static void change_rows(struct policy_sync *s, enum policy_table table, enum err err, const struct pg_result *r)
+static void change_rows(void *arg, enum err err, const struct pg_result *r)
 {
+	struct policy_sync *s = arg;
+
 	if (err == ERR_OK) {
-		err = apply_rows(s, table, r);
+		err = apply_rows(s, r);
 		r = NULL;
 	}
 	if (err != ERR_OK) {
 		change_failed(s, err, r);
 		return;
 	}
-	s->status.changed_rows += s->reading[table].count;
-	if (table == POLICY_USERS && s->reading[POLICY_KEYS].count > 0)
-		read_table(s, POLICY_KEYS);
-	else
-		query(s, POLICY_GENERATION, NULL, change_end);
+	s->status.changed_rows += s->read_count;
+	s->read_at += s->read_count;
+	read_more(s);
 }
 
 /*
@@ -268,56 +265,43 @@ static void change_end(void *arg, enum err err, const struct pg_result *r)
 	next_work(s);
 }
 
-static void change_users(void *arg, enum err err, const struct pg_result *r)
+/* Asks for the next rows; when all are there, for the generation that they are of. */
+static void read_more(struct policy_sync *s)
 {
-	change_rows(arg, POLICY_USERS, err, r);
-}
-
-static void change_keys(void *arg, enum err err, const struct pg_result *r)
-{
-	change_rows(arg, POLICY_KEYS, err, r);
-}
-
-static void read_table(struct policy_sync *s, enum policy_table table)
-{
-	const char *ids = format_ids(s, &s->reading[table]);
-
-	if (table == POLICY_USERS)
-		query(s, POLICY_ROWS_USERS " AND id = ANY ($1::bigint[])", ids, change_users);
-	else
-		query(s, POLICY_ROWS_KEYS " WHERE id = ANY ($1::bigint[])", ids, change_keys);
+	if (s->read_at == s->reading[s->read_table].count && s->read_table == POLICY_USERS) {
+		s->read_table = POLICY_KEYS;
+		s->read_at = 0;
+	}
+	const struct policy_ids *list = &s->reading[s->read_table];
+	size_t left = list->count - s->read_at;
+	if (left == 0) {
+		query(s, POLICY_GENERATION, NULL, change_end);
+		return;
+	}
+	s->read_count = left < READ_MAX ? left : READ_MAX;
+	query(s, s->read_table == POLICY_USERS ? POLICY_ROWS_USERS_BY_ID : POLICY_ROWS_KEYS_BY_ID,
+	      policy_ids_format(list->ids + s->read_at, s->read_count, s->id_text), change_rows);
 }
 
 static void start_change(struct policy_sync *s)
 {
 	s->state = SYNC_CHANGE;
 	for (int table = POLICY_USERS; table <= POLICY_KEYS; table++) {
+		/* Of a burst many name the same row. */
+		policy_ids_compact(&s->pending[table]);
 		s->reading[table].count = s->pending[table].count;
 		memcpy(s->reading[table].ids, s->pending[table].ids, s->pending[table].count * sizeof(uint64_t));
 	}
 	s->reading_last = s->pending_last;
+	s->read_table = POLICY_USERS;
+	s->read_at = 0;
 	forget_pending(s);
 	enum err err = policy_db_begin(s->db);
 	if (err != ERR_OK) {
 		change_failed(s, err, NULL);
 		return;
 	}
-	read_table(s, s->reading[POLICY_USERS].count > 0 ? POLICY_USERS : POLICY_KEYS);
-}
-
-/* "ID,ID,…" behind what waits already. ERR_SPACE when there are too many, ERR_INVALID when it is no such list. */
-static enum err add_pending(struct id_list *list, struct sv text)
-{
-	struct sv item;
-
-	while (sv_split(&text, ',', &item)) {
-		if (list->count == PENDING_MAX)
-			return ERR_SPACE;
-		if (sv_to_u64(item, &list->ids[list->count]) != ERR_OK)
-			return ERR_INVALID;
-		list->count++;
-	}
-	return ERR_OK;
+	read_more(s);
 }
 
 /* Takes a notification of that generation in; `err` says whether its ids could be kept. */
@@ -357,9 +341,9 @@ void policy_sync_notify(struct policy_sync *s, struct sv channel, struct sv payl
 	if (s->seen != 0 && g.number <= s->seen)
 		return;
 	enum err err = ERR_INVALID;
-	for (int i = POLICY_USERS; i <= POLICY_KEYS; i++)
-		if (sv_eq(table, sv_str(table_names[i])))
-			err = add_pending(&s->pending[i], ids);
+	for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++)
+		if (sv_eq(table, sv_str(sources[i].name)))
+			err = policy_ids_add(&s->pending[sources[i].table], ids);
 	add_generation(s, &g, err);
 	next_work(s);
 }
@@ -447,6 +431,8 @@ void policy_sync_up(struct policy_sync *s)
 	s->seen = 0;
 	s->fresh = true;
 	s->behind = 0;
+	/* Compiling takes longer than any of these statements. */
+	query(s, "SET jit = off", NULL, NULL);
 	/* First listen, then compare: what changes between the two is notified. */
 	query(s, "LISTEN " CHANNEL, NULL, listening);
 	start_compare(s);
@@ -481,6 +467,8 @@ void policy_sync_free(struct policy_sync *s)
 		return;
 	loop_timer_stop(&s->compare);
 	policy_db_abort(s->db);
+	policy_load_fini(&s->load);
+	policy_rows_free(&s->user);
 	free(s);
 }
 

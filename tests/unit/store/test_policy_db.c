@@ -1,6 +1,7 @@
 /* policy.mdb: what is committed is seen, in order and whole; a merge equals writing everything anew. */
 #include "unit.h"
 
+#include <lmdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -137,6 +138,254 @@ static void test_record_of_other_layout_is_not_seen(void **state)
 	assert_null(policy_db_key(f->r, 2));
 }
 
+/* ---- users: records of any length ---- */
+
+/* A user with `n` bytes of allow list, all of them `mark`; free() it. */
+static struct policy_user *make_user(size_t n, uint8_t mark)
+{
+	struct policy_user *u = calloc(1, sizeof(*u) + n);
+	assert_non_null(u);
+	u->version = POLICY_LAYOUT;
+	u->flags = USER_ACTIVE;
+	u->allow_bytes = (uint32_t)n;
+	u->per_minute = mark;
+	memset(u->allow, mark, n);
+	return u;
+}
+
+static void put_user(struct policy_db *db, uint64_t id, size_t n, size_t stored, uint8_t mark)
+{
+	struct policy_user *u = make_user(n, mark);
+	assert_int_equal(policy_db_put(db, POLICY_USERS, id, u, stored), ERR_OK);
+	free(u);
+}
+
+static void commit_generation(struct policy_db *db, uint64_t generation)
+{
+	assert_int_equal(policy_db_set_generation(db, generation, "0a1b"), ERR_OK);
+	assert_int_equal(policy_db_commit(db), ERR_OK);
+}
+
+static void check_user(const struct policy_user *u, size_t n, uint8_t mark)
+{
+	assert_non_null(u);
+	assert_int_equal(u->allow_bytes, n);
+	assert_int_equal(u->per_minute, mark);
+	for (size_t i = 0; i < n; i++)
+		assert_int_equal(u->allow[i], mark);
+}
+
+static void test_user_with_its_allow_list(void **state)
+{
+	struct fixture *f = *state;
+	const size_t head = sizeof(struct policy_user);
+
+	assert_int_equal(policy_db_begin(f->w), ERR_OK);
+	put_user(f->w, 1, 0, head, 1);
+	put_user(f->w, 2, 5, head + 5, 2);
+	put_user(f->w, 3, 300000, head + 300000, 3);
+	/* Cut off, in the list and before it; what stands behind the list is of no one. */
+	put_user(f->w, 4, 5, head + 4, 4);
+	put_user(f->w, 5, 300000, head, 5);
+	put_user(f->w, 6, 0, head - 1, 6);
+	struct policy_user *longer = make_user(8, 7);
+	longer->allow_bytes = 3;
+	assert_int_equal(policy_db_put(f->w, POLICY_USERS, 7, longer, head + 8), ERR_OK);
+	longer->allow_bytes = UINT32_MAX;
+	assert_int_equal(policy_db_put(f->w, POLICY_USERS, 8, longer, head + 8), ERR_OK);
+	free(longer);
+	commit_generation(f->w, 1);
+	assert_int_equal(policy_db_renew(f->r), ERR_OK);
+	check_user(policy_db_user(f->r, 1), 0, 1);
+	check_user(policy_db_user(f->r, 2), 5, 2);
+	check_user(policy_db_user(f->r, 3), 300000, 3);
+	assert_null(policy_db_user(f->r, 4));
+	assert_null(policy_db_user(f->r, 5));
+	assert_null(policy_db_user(f->r, 6));
+	check_user(policy_db_user(f->r, 7), 3, 7);
+	assert_null(policy_db_user(f->r, 8));
+}
+
+/* Lengths before and after that have nothing to do with each other, up to those that LMDB puts on pages of their own.
+ */
+static void test_merge_of_users(void **state)
+{
+	static const size_t lengths[] = { 0, 0, 0, 13, 25, 200, 1800, 2100, 9000 };
+	struct fixture *f = *state;
+	size_t length[IDS + 1];
+	uint8_t mark[IDS + 1];
+
+	srandom(1147);
+	memset(mark, 0, sizeof(mark));
+	for (int round = 0; round < 40; round++) {
+		assert_int_equal(policy_db_begin(f->w), ERR_OK);
+		assert_int_equal(policy_db_merge_start(f->w, POLICY_USERS), ERR_OK);
+		for (uint64_t id = 1; id <= IDS; id++) {
+			/* Many stay as they are, between those that grow, shrink, go and come. */
+			if (mark[id] == 0 || random() % 3 == 0) {
+				mark[id] = (uint8_t)(random() % 4);
+				length[id] = lengths[random() % (long)(sizeof(lengths) / sizeof(lengths[0]))];
+			}
+			if (mark[id] == 0)
+				continue;
+			struct policy_user *u = make_user(length[id], mark[id]);
+			assert_int_equal(policy_db_merge(f->w, id, u, sizeof(*u) + length[id]), ERR_OK);
+			free(u);
+		}
+		assert_int_equal(policy_db_merge_finish(f->w), ERR_OK);
+		commit_generation(f->w, (uint64_t)round);
+		assert_int_equal(policy_db_renew(f->r), ERR_OK);
+		for (uint64_t id = 1; id <= IDS; id++) {
+			if (mark[id] == 0)
+				assert_null(policy_db_user(f->r, id));
+			else
+				check_user(policy_db_user(f->r, id), length[id], mark[id]);
+		}
+	}
+}
+
+/* ---- usage ---- */
+
+static void put_usage(struct policy_db *db, uint64_t id, uint64_t requests)
+{
+	struct policy_usage usage = { .version = POLICY_LAYOUT, .requests = requests, .bytes = requests * 100 };
+	assert_int_equal(policy_db_put(db, POLICY_USAGE, id, &usage, sizeof(usage)), ERR_OK);
+}
+
+static void check_usage(struct policy_db *db, uint64_t id, uint64_t requests)
+{
+	const struct policy_usage *usage = policy_db_usage(db, id);
+	assert_non_null(usage);
+	assert_int_equal(usage->requests, requests);
+	assert_int_equal(usage->bytes, requests * 100);
+}
+
+/* It changes nothing of what the file says of itself, and nothing that is loaded changes it. */
+static void test_usage_stands_beside_the_policy(void **state)
+{
+	struct fixture *f = *state;
+	struct policy_db_info info;
+
+	assert_int_equal(policy_db_begin(f->w), ERR_OK);
+	put_usage(f->w, 1, 10);
+	put_usage(f->w, 7, 70);
+	assert_int_equal(policy_db_commit(f->w), ERR_OK);
+	assert_int_equal(policy_db_renew(f->r), ERR_UNAVAILABLE);
+
+	assert_int_equal(policy_db_begin(f->w), ERR_OK);
+	assert_int_equal(policy_db_merge_start(f->w, POLICY_USERS), ERR_OK);
+	struct policy_user *u = make_user(0, 1);
+	assert_int_equal(policy_db_merge(f->w, 2, u, sizeof(*u)), ERR_OK);
+	free(u);
+	assert_int_equal(policy_db_merge_finish(f->w), ERR_OK);
+	assert_int_equal(policy_db_merge_start(f->w, POLICY_KEYS), ERR_OK);
+	assert_int_equal(policy_db_merge_finish(f->w), ERR_OK);
+	commit_generation(f->w, 33);
+	assert_int_equal(policy_db_renew(f->r), ERR_OK);
+	check_usage(f->r, 1, 10);
+	check_usage(f->r, 7, 70);
+	assert_null(policy_db_usage(f->r, 2));
+
+	assert_int_equal(policy_db_begin(f->w), ERR_OK);
+	put_usage(f->w, 1, 11);
+	assert_int_equal(policy_db_delete(f->w, POLICY_USAGE, 7), ERR_OK);
+	assert_int_equal(policy_db_commit(f->w), ERR_OK);
+	assert_int_equal(policy_db_renew(f->r), ERR_OK);
+	check_usage(f->r, 1, 11);
+	assert_null(policy_db_usage(f->r, 7));
+	assert_int_equal(policy_db_info(f->r, &info), ERR_OK);
+	assert_int_equal(info.generation, 33);
+	assert_string_equal(info.stamp, "0a1b");
+	assert_int_equal(info.users, 1);
+	assert_int_equal(info.keys, 0);
+
+	policy_db_close(f->w);
+	assert_int_equal(policy_db_open(f->dir, true, &f->w, error), ERR_OK);
+	assert_int_equal(policy_db_renew(f->r), ERR_OK);
+	check_usage(f->r, 1, 11);
+}
+
+static void test_usage_of_other_layout_is_not_seen(void **state)
+{
+	struct fixture *f = *state;
+	struct policy_usage usage = { .version = POLICY_LAYOUT - 1 };
+
+	assert_int_equal(policy_db_begin(f->w), ERR_OK);
+	assert_int_equal(policy_db_put(f->w, POLICY_USAGE, 1, &usage, sizeof(usage)), ERR_OK);
+	usage.version = POLICY_LAYOUT;
+	assert_int_equal(policy_db_put(f->w, POLICY_USAGE, 2, &usage, sizeof(usage) - 1), ERR_OK);
+	commit_generation(f->w, 1);
+	assert_int_equal(policy_db_renew(f->r), ERR_OK);
+	assert_null(policy_db_usage(f->r, 1));
+	assert_null(policy_db_usage(f->r, 2));
+}
+
+static void test_one_transaction_at_a_time(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(policy_db_begin(f->w), ERR_OK);
+	put_key(f->w, 1, 1);
+	assert_int_equal(policy_db_begin(f->w), ERR_BAD_STATE);
+	put_key(f->w, 2, 2);
+	commit_generation(f->w, 1);
+	assert_int_equal(policy_db_renew(f->r), ERR_OK);
+	assert_non_null(policy_db_key(f->r, 1));
+	assert_non_null(policy_db_key(f->r, 2));
+	assert_int_equal(policy_db_begin(f->w), ERR_OK);
+	policy_db_abort(f->w);
+}
+
+/* A file of the version before: its tables are others, and it has no usage. */
+static void test_other_layout_is_emptied(void **state)
+{
+	struct fixture *f = *state;
+	struct {
+		uint32_t layout;
+		uint32_t complete;
+		uint64_t generation;
+		char stamp[POLICY_STAMP_MAX];
+	} meta = { .layout = POLICY_LAYOUT - 1, .complete = 1, .generation = 9 };
+	const uint64_t one = 1;
+	char path[128];
+	MDB_env *env;
+	MDB_txn *txn;
+	MDB_dbi dbi;
+
+	policy_db_close(f->w);
+	policy_db_close(f->r);
+	f->w = f->r = NULL;
+	policy_db_discard(f->dir);
+	snprintf(path, sizeof(path), "%s/policy.mdb", f->dir);
+	assert_int_equal(mdb_env_create(&env), 0);
+	assert_int_equal(mdb_env_set_maxdbs(env, 3), 0);
+	assert_int_equal(mdb_env_open(env, path, MDB_NOSUBDIR, 0600), 0);
+	assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
+	MDB_val key = { sizeof(one), (void *)(uintptr_t)&one };
+	MDB_val data = { sizeof(meta), &meta };
+	static const char *const tables[] = { "meta", "users", "keys" };
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(mdb_dbi_open(txn, tables[i], MDB_CREATE | MDB_INTEGERKEY, &dbi), 0);
+		assert_int_equal(mdb_put(txn, dbi, &key, &data, 0), 0);
+	}
+	assert_int_equal(mdb_txn_commit(txn), 0);
+	mdb_env_close(env);
+
+	assert_int_equal(policy_db_open(f->dir, false, &f->r, error), ERR_NOT_FOUND);
+	assert_int_equal(policy_db_open(f->dir, true, &f->w, error), ERR_OK);
+	open_reader(f);
+	assert_int_equal(policy_db_renew(f->r), ERR_UNAVAILABLE);
+	assert_int_equal(policy_db_begin(f->w), ERR_OK);
+	commit_generation(f->w, 1);
+	assert_int_equal(policy_db_renew(f->r), ERR_OK);
+	struct policy_db_info info;
+	assert_int_equal(policy_db_info(f->r, &info), ERR_OK);
+	assert_int_equal(info.users, 0);
+	assert_int_equal(info.keys, 0);
+}
+
+/* ---- whole tables ---- */
+
 /* Random tables before and after: the merge must give exactly the table after. */
 static void test_merge_equals_rewrite(void **state)
 {
@@ -237,6 +486,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_unavailable_until_complete, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reader_sees_commits_only, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_record_of_other_layout_is_not_seen, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_user_with_its_allow_list, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_merge_of_users, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_usage_stands_beside_the_policy, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_usage_of_other_layout_is_not_seen, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_one_transaction_at_a_time, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_other_layout_is_emptied, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_merge_equals_rewrite, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_survives_killed_writer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damaged_file_is_made_anew, setup, teardown),
