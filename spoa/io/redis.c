@@ -28,7 +28,7 @@ enum redis_state {
 };
 
 struct command {
-	TAILQ_ENTRY(command) link; /* while it is in `refused` */
+	TAILQ_ENTRY(command) link; /* while it is in `refused` or `unused` */
 	struct redis *r;
 	struct loop_timer timer;
 	redis_command_cb *cb; /* NULL: nobody wants to know, or told already (deadline) */
@@ -51,11 +51,12 @@ struct redis {
 	struct loop_task refuse;  /* calls back the commands in `refused` */
 	struct loop_task give_up; /* drops a connection whose set-up failed, outside of hiredis' callbacks */
 	struct command_list refused;
-	size_t count;   /* commands that hiredis knows */
-	unsigned setup; /* answers that are due before the connection is up */
-	bool received;  /* since the last tick */
-	bool ping_out;  /* its answer is due */
-	size_t addr_at; /* which address of the host is tried */
+	struct command_list unused; /* kept for the next ones: nothing is allocated once there are enough */
+	size_t count;               /* commands that hiredis knows */
+	unsigned setup;             /* answers that are due before the connection is up */
+	bool received;              /* since the last tick */
+	bool ping_out;              /* its answer is due */
+	size_t addr_at;             /* which address of the host is tried */
 	size_t addr_count;
 	struct backoff backoff;
 	uint64_t up_ns;
@@ -105,6 +106,11 @@ static void command_tell(struct command *c, enum err err, const struct redis_rep
 	loop_timer_stop(&c->timer);
 	if (cb != NULL)
 		cb(c->arg, err, reply);
+}
+
+static void command_free(struct command *c)
+{
+	TAILQ_INSERT_HEAD(&c->r->unused, c, link);
 }
 
 static void retry_later(struct redis *r, bool was_up)
@@ -185,7 +191,7 @@ static void on_reply(redisAsyncContext *ac, void *reply, void *privdata)
 		view(reply, &v);
 		command_tell(c, v.type == REDIS_ERROR ? ERR_REFUSED : ERR_OK, &v);
 	}
-	free(c);
+	command_free(c);
 }
 
 static void on_deadline(void *arg)
@@ -195,11 +201,16 @@ static void on_deadline(void *arg)
 
 static struct command *command_new(struct redis *r, redis_command_cb *cb, void *arg)
 {
-	struct command *c = check_calloc(1, sizeof(*c));
-	c->r = r;
+	struct command *c = TAILQ_FIRST(&r->unused);
+	if (c != NULL) {
+		TAILQ_REMOVE(&r->unused, c, link);
+	} else {
+		c = check_calloc(1, sizeof(*c));
+		c->r = r;
+		loop_timer_init(&c->timer, r->loop, on_deadline, c);
+	}
 	c->cb = cb;
 	c->arg = arg;
-	loop_timer_init(&c->timer, r->loop, on_deadline, c);
 	return c;
 }
 
@@ -214,6 +225,27 @@ static bool command_send(struct command *c, int argc, const char *const *argv, c
 	} words = { .in = argv };
 	if (redisAsyncCommandArgv(r->ac, on_reply, c, argc, words.out, argvlen) != REDIS_OK)
 		return false;
+	r->count++;
+	loop_timer_start(&c->timer, timeout_ms, 0);
+	return true;
+}
+
+/* The answers to all but EXEC are of no interest: when one is an error, so is EXEC's. */
+static bool batch_send(struct command *c, const struct redis_batch *batch, unsigned timeout_ms)
+{
+	static const char multi[] = "*1\r\n$5\r\nMULTI\r\n", exec[] = "*1\r\n$4\r\nEXEC\r\n";
+	struct redis *r = c->r;
+	int sent = redisAsyncFormattedCommand(r->ac, NULL, NULL, multi, sizeof(multi) - 1);
+	if (sent != REDIS_OK)
+		return false;
+	for (size_t i = 0; sent == REDIS_OK && i < batch->count; i++) {
+		struct sv command = redis_batch_at(batch, i);
+		sent = redisAsyncFormattedCommand(r->ac, NULL, NULL, command.p, command.n);
+	}
+	if (sent == REDIS_OK)
+		sent = redisAsyncFormattedCommand(r->ac, on_reply, c, exec, sizeof(exec) - 1);
+	/* hiredis refuses a connection that it closes, and it does not close in between: there was no memory. */
+	CHECK(sent == REDIS_OK);
 	r->count++;
 	loop_timer_start(&c->timer, timeout_ms, 0);
 	return true;
@@ -286,7 +318,7 @@ static void tick(struct redis *r)
 		struct command *c = command_new(r, on_pong, r);
 		r->ping_out = command_send(c, 1, ping, NULL, 2 * r->config.ping_interval_ms);
 		if (!r->ping_out)
-			free(c);
+			command_free(c);
 	}
 	r->received = false;
 }
@@ -325,7 +357,7 @@ static void setup_send(struct redis *r, const char *word, const char *value)
 	struct command *c = command_new(r, on_setup, r);
 	r->setup++;
 	if (!command_send(c, value != NULL ? 2 : 1, argv, NULL, 2 * r->config.connect_timeout_ms)) {
-		free(c);
+		command_free(c);
 		snprintf(r->error, sizeof(r->error), "cannot send %s", word);
 		loop_defer(&r->give_up);
 	}
@@ -399,7 +431,7 @@ static void list_end(struct command_list *list, enum err err)
 	while ((c = TAILQ_FIRST(list)) != NULL) {
 		TAILQ_REMOVE(list, c, link);
 		command_tell(c, err, NULL);
-		free(c);
+		command_free(c);
 	}
 }
 
@@ -439,6 +471,7 @@ enum err redis_new(struct loop *loop, const struct redis_config *config, struct 
 	if (r->config.inflight_max == 0)
 		r->config.inflight_max = INFLIGHT_MAX;
 	TAILQ_INIT(&r->refused);
+	TAILQ_INIT(&r->unused);
 	loop_io_init(&r->io, loop, on_io, r);
 	loop_timer_init(&r->timer, loop, on_timer, r);
 	loop_task_init(&r->refuse, loop, on_refuse, r);
@@ -450,6 +483,7 @@ enum err redis_new(struct loop *loop, const struct redis_config *config, struct 
 
 void redis_free(struct redis *r)
 {
+	struct command *c;
 	if (r == NULL)
 		return;
 	r->state = STATE_WAITING;
@@ -459,6 +493,10 @@ void redis_free(struct redis *r)
 	disconnect(r);
 	list_end(&r->refused, ERR_CLOSED);
 	loop_task_cancel(&r->refuse);
+	while ((c = TAILQ_FIRST(&r->unused)) != NULL) {
+		TAILQ_REMOVE(&r->unused, c, link);
+		free(c);
+	}
 	free(r->password);
 	free(r);
 }
@@ -473,15 +511,38 @@ const char *redis_last_error(const struct redis *r)
 	return r->error;
 }
 
+static void refuse(struct command *c)
+{
+	TAILQ_INSERT_TAIL(&c->r->refused, c, link);
+	loop_defer(&c->r->refuse);
+}
+
+static bool has_room(const struct redis *r)
+{
+	return r->state == STATE_UP && r->count < r->config.inflight_max;
+}
+
 void redis_command(struct redis *r, int argc, const char *const *argv, const size_t *argvlen, unsigned timeout_ms,
                    redis_command_cb *cb, void *arg)
 {
-	struct command *c;
 	CHECK(timeout_ms > 0 && argc >= 1);
-	c = command_new(r, cb, arg);
-	if (r->state == STATE_UP && r->count < r->config.inflight_max &&
-	    command_send(c, argc, argv, argvlen, timeout_ms))
-		return;
-	TAILQ_INSERT_TAIL(&r->refused, c, link);
-	loop_defer(&r->refuse);
+	struct command *c = command_new(r, cb, arg);
+	if (!has_room(r) || !command_send(c, argc, argv, argvlen, timeout_ms))
+		refuse(c);
+}
+
+void redis_transaction(struct redis *r, const struct redis_batch *batch, unsigned timeout_ms, redis_command_cb *cb,
+                       void *arg)
+{
+	CHECK(timeout_ms > 0 && redis_batch_ok(batch));
+	struct command *c = command_new(r, cb, arg);
+	if (!has_room(r) || !batch_send(c, batch, timeout_ms))
+		refuse(c);
+}
+
+void redis_flush(struct redis *r)
+{
+	/* Without anything to write hiredis does not ask to be told when it can. */
+	if (r->state == STATE_UP && (r->events & LOOP_WRITE) != 0)
+		redisAsyncHandleWrite(r->ac);
 }

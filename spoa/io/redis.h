@@ -15,6 +15,7 @@
 #include "base/err.h"
 #include "base/sv.h"
 #include "io/loop.h"
+#include "io/redis_batch.h"
 
 struct redis;
 
@@ -84,3 +85,19 @@ typedef void redis_command_cb(void *arg, enum err err, const struct redis_reply 
  */
 void redis_command(struct redis *r, int argc, const char *const *argv, const size_t *argvlen, unsigned timeout_ms,
                    redis_command_cb *cb, void *arg);
+
+/*
+ * Sends the commands of the batch as one transaction (MULTI … EXEC), which is copied. The callback is as with
+ * redis_command() and gets EXEC's reply: an array with the reply of each command. It counts as one command. The
+ * batch must be redis_batch_ok() (CHECK).
+ *
+ * What is submitted in one turn of the loop, commands and transactions, leaves in one write.
+ */
+void redis_transaction(struct redis *r, const struct redis_batch *batch, unsigned timeout_ms, redis_command_cb *cb,
+                       void *arg);
+
+/*
+ * Writes what waits to be written now, as far as the socket takes it, instead of in the next turn. Not to be called
+ * from a callback of this client; when the write fails, callbacks come from inside of this call.
+ */
+void redis_flush(struct redis *r);

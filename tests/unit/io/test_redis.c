@@ -1,5 +1,5 @@
 /* LDFLAGS: -Wl,--wrap=redisAsyncConnect,--wrap=redisAsyncCommandArgv,--wrap=redisAsyncFree */
-/* LDFLAGS: -Wl,--wrap=redisAsyncHandleRead,--wrap=redisAsyncHandleWrite */
+/* LDFLAGS: -Wl,--wrap=redisAsyncHandleRead,--wrap=redisAsyncHandleWrite,--wrap=redisAsyncFormattedCommand */
 /* The Redis client over a hiredis whose functions are replaced; each ending of a command comes once. */
 #include <hiredis/async.h>
 #include <hiredis/hiredis.h>
@@ -27,12 +27,16 @@ static struct {
 	redisCallbackFn *fn[PENDING_MAX];
 	void *data[PENDING_MAX];
 	size_t count;
-	char log[512]; /* first words of all commands */
+	char log[512];  /* first words of all commands */
+	char raw[1024]; /* commands that came as bytes */
+	unsigned writes;
 } fake;
 
 redisAsyncContext *__wrap_redisAsyncConnect(const char *ip, int port);
 int __wrap_redisAsyncCommandArgv(redisAsyncContext *ac, redisCallbackFn *fn, void *data, int argc, const char **argv,
                                  const size_t *len);
+int __wrap_redisAsyncFormattedCommand(redisAsyncContext *ac, redisCallbackFn *fn, void *data, const char *cmd,
+                                      size_t n);
 void __wrap_redisAsyncFree(redisAsyncContext *ac);
 void __wrap_redisAsyncHandleRead(redisAsyncContext *ac);
 void __wrap_redisAsyncHandleWrite(redisAsyncContext *ac);
@@ -77,6 +81,20 @@ int __wrap_redisAsyncCommandArgv(redisAsyncContext *ac, redisCallbackFn *fn, voi
 	return REDIS_OK;
 }
 
+int __wrap_redisAsyncFormattedCommand(redisAsyncContext *ac, redisCallbackFn *fn, void *data, const char *cmd, size_t n)
+{
+	if ((ac->c.flags & REDIS_DISCONNECTING) != 0)
+		return REDIS_ERR;
+	assert_true(strlen(fake.raw) + n < sizeof(fake.raw) && fake.count < PENDING_MAX);
+	strncat(fake.raw, cmd, n);
+	strcpy(fake.words[fake.count], "raw");
+	fake.fn[fake.count] = fn;
+	fake.data[fake.count++] = data;
+	ac->ev.addRead(ac->ev.data);
+	ac->ev.addWrite(ac->ev.data);
+	return REDIS_OK;
+}
+
 static void reply_first(redisReply *reply)
 {
 	redisCallbackFn *fn = fake.fn[0];
@@ -85,7 +103,8 @@ static void reply_first(redisReply *reply)
 	memmove(fake.words, fake.words + 1, fake.count * sizeof(fake.words[0]));
 	memmove(fake.fn, fake.fn + 1, fake.count * sizeof(fake.fn[0]));
 	memmove(fake.data, fake.data + 1, fake.count * sizeof(fake.data[0]));
-	fn(&fake.ac, reply, data);
+	if (fn != NULL)
+		fn(&fake.ac, reply, data);
 }
 
 /* As hiredis does it: callbacks with NULL first, then the clean-up hook, then the socket. */
@@ -132,7 +151,8 @@ void __wrap_redisAsyncHandleRead(redisAsyncContext *ac)
 
 void __wrap_redisAsyncHandleWrite(redisAsyncContext *ac)
 {
-	(void)ac;
+	fake.writes++;
+	ac->ev.delWrite(ac->ev.data);
 }
 
 struct answer {
@@ -392,6 +412,108 @@ static void test_wrong_password_and_refusal_are_tried_again(void **state)
 	until_up(f);
 }
 
+static void make_batch(struct redis_batch *b)
+{
+	redis_batch_init(b);
+	redis_batch_command(b, 3);
+	redis_batch_word(b, SV("INCRBY"));
+	redis_batch_word(b, SV("key"));
+	redis_batch_int(b, -7);
+	redis_batch_command(b, 1);
+	redis_batch_word(b, SV("TIME"));
+	assert_true(redis_batch_ok(b));
+}
+
+static void test_transaction(void **state)
+{
+	struct fixture *f = *state;
+	struct redis_batch b;
+	redisReply one = { .type = REDIS_REPLY_INTEGER, .integer = 6 };
+	redisReply two = { .type = REDIS_REPLY_INTEGER, .integer = 7 };
+	redisReply *both[] = { &one, &two };
+	redisReply queued = { .type = REDIS_REPLY_STATUS };
+	redisReply array = { .type = REDIS_REPLY_ARRAY, .elements = 2, .element = both };
+	char text[] = "EXECABORT";
+	redisReply bad = { .type = REDIS_REPLY_ERROR, .str = text, .len = 9 };
+	make_batch(&b);
+	open_redis(f, 60000, 2);
+	until_up(f);
+	f->submitting = true;
+	redis_transaction(f->r, &b, 60000, on_command, &f->a);
+	redis_transaction(f->r, &b, 60000, on_command, &f->b);
+	redis_transaction(f->r, &b, 60000, on_command, &f->c);
+	f->submitting = false;
+	assert_string_equal(fake.raw, "*1\r\n$5\r\nMULTI\r\n*3\r\n$6\r\nINCRBY\r\n$3\r\nkey\r\n$2\r\n-7\r\n"
+	                              "*1\r\n$4\r\nTIME\r\n*1\r\n$4\r\nEXEC\r\n"
+	                              "*1\r\n$5\r\nMULTI\r\n*3\r\n$6\r\nINCRBY\r\n$3\r\nkey\r\n$2\r\n-7\r\n"
+	                              "*1\r\n$4\r\nTIME\r\n*1\r\n$4\r\nEXEC\r\n");
+	assert_int_equal(fake.writes, 0);
+	redis_flush(f->r);
+	redis_flush(f->r);
+	assert_int_equal(fake.writes, 1);
+	/* The third is one too many. */
+	until_called(f, &f->c);
+	assert_int_equal(f->c.err, ERR_UNAVAILABLE);
+	for (int i = 0; i < 3; i++)
+		reply_first(&queued);
+	assert_int_equal(f->a.calls, 0);
+	reply_first(&array);
+	assert_int_equal(f->a.calls, 1);
+	assert_int_equal(f->a.err, ERR_OK);
+	assert_int_equal(f->a.reply.count, 2);
+	assert_int_equal(f->a.second, 7);
+	for (int i = 0; i < 3; i++)
+		reply_first(&queued);
+	reply_first(&bad);
+	assert_int_equal(f->b.err, ERR_REFUSED);
+	assert_int_equal(f->b.calls, 1);
+}
+
+static void test_transaction_lost(void **state)
+{
+	struct fixture *f = *state;
+	struct redis_batch b;
+	make_batch(&b);
+	open_redis(f, 60000, 0);
+	redis_transaction(f->r, &b, 60000, on_command, &f->a);
+	until_called(f, &f->a);
+	assert_int_equal(f->a.err, ERR_UNAVAILABLE);
+	until_up(f);
+	redis_transaction(f->r, &b, 60000, on_command, &f->b);
+	fake.dies = true;
+	poke();
+	until_called(f, &f->b);
+	assert_int_equal(f->b.err, ERR_CLOSED);
+}
+
+static void test_batch_limits(void **state)
+{
+	struct redis_batch b;
+	char big[REDIS_BATCH_BYTES];
+	(void)state;
+	redis_batch_init(&b);
+	assert_false(redis_batch_ok(&b));
+	redis_batch_command(&b, 2);
+	redis_batch_word(&b, SV("GET"));
+	assert_false(redis_batch_ok(&b));
+	redis_batch_word(&b, SV("k"));
+	assert_true(redis_batch_ok(&b));
+	redis_batch_word(&b, SV("more"));
+	assert_false(redis_batch_ok(&b));
+	redis_batch_init(&b);
+	memset(big, 'x', sizeof(big));
+	redis_batch_command(&b, 1);
+	redis_batch_word(&b, sv_from(big, sizeof(big)));
+	assert_false(redis_batch_ok(&b));
+	redis_batch_init(&b);
+	for (int i = 0; i <= REDIS_BATCH_COMMANDS; i++) {
+		assert_int_equal(redis_batch_ok(&b), i > 0);
+		redis_batch_command(&b, 1);
+		redis_batch_word(&b, SV("PING"));
+	}
+	assert_false(redis_batch_ok(&b));
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -406,6 +528,9 @@ int main(void)
 		T(test_free_ends_all_commands),
 		T(test_unanswered_ping_drops_the_connection),
 		T(test_wrong_password_and_refusal_are_tried_again),
+		T(test_transaction),
+		T(test_transaction_lost),
+		cmocka_unit_test(test_batch_limits),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
