@@ -5,16 +5,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* In front of the memory, on a page line of its own so that the user's part stays aligned. */
+/* In front of the memory, as long as two cache lines so that the user's part stays aligned. */
 struct header {
 	uint64_t magic;
 	uint64_t size;
 	uint32_t layout;
-	uint32_t unused[11];
+	uint32_t unused[27];
 };
 #define MAGIC UINT64_C(0x6967772d73686d31)
 
-_Static_assert(sizeof(struct header) == 64, "the memory behind the header is cache line aligned");
+_Static_assert(sizeof(struct header) == 128, "the memory behind the header is aligned");
 
 enum err shm_make(const char *name, uint32_t layout, size_t size, int *fd, void **mem)
 {
