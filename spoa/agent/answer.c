@@ -1,20 +1,49 @@
 #include "agent/answer.h"
 
+#include <stdlib.h>
 #include <string.h>
 
+#include "agent/limit_text.h"
+#include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "policy/decide.h"
 #include "spop/ack.h"
 #include "spop/notify.h"
 
 #define MESSAGE         "check"
 #define MESSAGE_VERSION 1
+#define BYTES_PER_MB    UINT64_C(1048576)
+/* A parked request whose lease others have spent asks once more when it has waited no longer than this. */
+#define AGAIN_NS (1500 * UINT64_C(1000))
 
-enum err answer_init(struct answerer *a, const struct settings *settings, struct agent_metrics *metrics)
+static void init_env(struct answerer *a, const struct settings *s, struct agent_shared *shared)
+{
+	a->env = (struct policy_env){
+		.counters = &shared->counters,
+		.defaults = { .per_minute = (uint64_t)s->rate_limits_user_level_requests_per_minute,
+		              .per_hour = (uint64_t)s->rate_limits_user_level_requests_per_hour,
+		              .month_requests = (uint64_t)s->quotas_monthly_requests,
+		              .month_bytes = (uint64_t)s->quotas_monthly_bandwidth_mb * BYTES_PER_MB },
+		.mode = LIMITS_ALONE,
+		.hosts = 1,
+	};
+	a->per_address = (uint64_t)s->rate_limits_ip_level_requests_per_minute;
+	a->env.address = gcra_make(a->per_address, 60, 0);
+}
+
+enum err answer_init(struct answerer *a, const struct settings *settings, struct agent_shared *shared,
+                     struct leases *leases, void (*on_ready)(void *owner, struct answer_parked *p))
 {
 	memset(a, 0, sizeof(*a));
-	a->metrics = metrics;
+	a->metrics = &shared->metrics;
+	a->leases = leases;
+	a->on_ready = on_ready;
+	init_env(a, settings, shared);
+	a->parked = check_calloc(ANSWER_PARKED_MAX, sizeof(*a->parked));
+	for (size_t i = 0; i < ANSWER_PARKED_MAX; i++) {
+		a->parked[i].next = a->free;
+		a->free = &a->parked[i];
+	}
 	a->hasher = key_hasher_new(settings->auth_key_pepper);
 	if (a->hasher == NULL) {
 		log_error("cannot prepare HMAC-SHA-256");
@@ -31,6 +60,7 @@ void answer_fini(struct answerer *a)
 	policy_db_close(a->db);
 	imgurl_signer_free(a->signer);
 	key_hasher_free(a->hasher);
+	free(a->parked);
 }
 
 void answer_check_file(struct answerer *a, const char *state_dir)
@@ -55,6 +85,13 @@ void answer_renew(struct answerer *a, const char *state_dir)
 {
 	char error[256];
 
+	a->env.now = clock_real_s();
+	if (a->leases != NULL) {
+		a->env.mode = leases_mode(a->leases);
+		a->env.hosts = leases_hosts(a->leases);
+		/* Hosts do not tell each other of addresses: each has its share. */
+		a->env.address = gcra_share(gcra_make(a->per_address, 60, 0), a->env.hosts);
+	}
 	a->view_ok = false;
 	if (a->db == NULL && policy_db_open(state_dir, false, &a->db, error) != ERR_OK) {
 		a->db = NULL;
@@ -88,6 +125,12 @@ static const struct policy_user *find_user(void *arg, uint64_t id)
 	return policy_db_user(a->db, id);
 }
 
+static const struct policy_usage *find_usage(void *arg, uint64_t user_id)
+{
+	struct answerer *a = arg;
+	return policy_db_usage(a->db, user_id);
+}
+
 static enum verdict_code judge_url(void *arg, const struct policy_request *req, uint64_t user_id)
 {
 	struct answerer *a = arg;
@@ -116,6 +159,11 @@ static bool read_args(struct spop_notify *notify, struct policy_request *req)
 		if (sv_eq(name, SV("v"))) {
 			if (!spop_value_int(&value, &version))
 				version = 0;
+		} else if (sv_eq(name, SV("id"))) {
+			req->id = spop_value_text(&value);
+		} else if (sv_eq(name, SV("ip"))) {
+			if (value.type == SPOP_TYPE_IPV4 || value.type == SPOP_TYPE_IPV6)
+				req->has_address = cidr_addr(value.view, req->address) == ERR_OK;
 		} else if (sv_eq(name, SV("method"))) {
 			req->method = spop_value_text(&value);
 		} else if (sv_eq(name, SV("path"))) {
@@ -150,7 +198,30 @@ static void set_int(struct spop_ack *ack, const char *name, uint64_t number)
 	spop_ack_set(ack, SPOP_SCOPE_TXN, sv_str(name), spop_int64((int64_t)number));
 }
 
-static void write_verdict(struct spop_ack *ack, const struct answerer *a, const struct policy_verdict *v)
+static uint64_t retry_seconds(const struct policy_verdict *v)
+{
+	uint64_t s = (v->retry_ns + NS_PER_SEC - 1) / NS_PER_SEC;
+	return s > 0 ? s : 1;
+}
+
+static void write_limits(struct spop_ack *ack, const struct answerer *a, const struct policy_verdict *v)
+{
+	char buf[LIMIT_TEXT_MAX];
+	struct wcur text;
+
+	wcur_init(&text, buf, sizeof(buf));
+	if (v->limited)
+		limit_text_user(&text, &v->limits, &v->view, v->code);
+	else if (v->code == VERDICT_IP_RATE_LIMITED)
+		limit_text_address(&text, a->per_address, retry_seconds(v));
+	if (text.err == ERR_OK && wcur_len(&text) > 0)
+		set_text(ack, "limits", sv_from(buf, wcur_len(&text)));
+	if (verdict_status(v->code) == 429)
+		set_int(ack, "retry_after", retry_seconds(v));
+}
+
+static void write_verdict(struct spop_ack *ack, const struct answerer *a, const struct policy_verdict *v,
+                          struct sv target)
 {
 	char scopes[SCOPES_TEXT_MAX];
 
@@ -159,38 +230,206 @@ static void write_verdict(struct spop_ack *ack, const struct answerer *a, const 
 	if (v->key_id != 0)
 		set_int(ack, "key", v->key_id);
 	set_text(ack, "code", sv_str(verdict_name(v->code)));
+	write_limits(ack, a, v);
 	if (v->code != VERDICT_ALLOW) {
 		set_int(ack, "status", (uint64_t)verdict_status(v->code));
 		set_text(ack, "detail", sv_str(verdict_detail(v->code)));
 		set_text(ack, "verdict", SV("deny"));
 		return;
 	}
-	set_text(ack, "scopes", sv_str(scopes_format(v->scopes, scopes, sizeof(scopes))));
+	if (v->route == ROUTE_API)
+		set_text(ack, "scopes", sv_str(scopes_format(v->scopes, scopes, sizeof(scopes))));
 	set_text(ack, "route", v->route == ROUTE_IMAGE ? SV("image") : SV("api"));
 	if (v->route == ROUTE_IMAGE)
-		set_text(ack, "target", a->target);
+		set_text(ack, "target", target);
 	set_text(ack, "verdict", SV("allow"));
 }
 
-enum err answer_notify(struct answerer *a, const struct spop_conn *conn, struct spop_event *ev, struct wcur *out)
+static void count_shadow(struct agent_metrics *m, uint8_t shadow)
 {
-	const struct policy_lookup lookup = { .key = find_key, .user = find_user, .url = judge_url, .arg = a };
-	struct policy_verdict verdict = { .code = VERDICT_UNAVAILABLE };
-	struct policy_request req;
-	struct spop_ack ack;
-	uint64_t start = clock_mono_ns();
+	static const uint8_t flags[AGENT_SHADOW_COUNT] = { USER_SHADOW_MINUTE, USER_SHADOW_HOUR, USER_SHADOW_REQUESTS,
+		                                           USER_SHADOW_BANDWIDTH };
 
-	a->target = sv_from(NULL, 0);
-	if (!find_message(&ev->notify) || !read_args(&ev->notify, &req))
-		agent_count(&a->metrics->errors[AGENT_ERROR_MESSAGE]);
-	else if (a->view_ok)
-		policy_decide(&req, &lookup, a->hasher, clock_real_s(), &verdict);
-	spop_conn_ack_begin(conn, &ack, out, ev->stream_id, ev->frame_id);
-	write_verdict(&ack, a, &verdict);
+	for (int i = 0; i < AGENT_SHADOW_COUNT && shadow != 0; i++)
+		if ((shadow & flags[i]) != 0)
+			agent_count(&m->shadow[i]);
+}
+
+/* Writes the ACK of a verdict that is final. */
+static enum err write_answer(struct answerer *a, const struct spop_conn *conn, struct wcur *out, uint64_t stream_id,
+                             uint64_t frame_id, const struct policy_verdict *v, struct sv target, uint64_t start_ns)
+{
+	struct spop_ack ack;
+
+	spop_conn_ack_begin(conn, &ack, out, stream_id, frame_id);
+	write_verdict(&ack, a, v, target);
 	enum err err = spop_conn_ack_end(conn, &ack);
 	if (err != ERR_OK)
 		return err;
-	agent_count_verdict(a->metrics, verdict.code, clock_mono_ns() - start);
+	count_shadow(a->metrics, v->shadow);
+	agent_count_verdict(a->metrics, v->code, clock_mono_ns() - start_ns);
 	agent_count(&a->metrics->frames[AGENT_FRAME_ACK]);
 	return ERR_OK;
+}
+
+/* HAProxy has given this one up, or may have. An ACK needs one variable at least. */
+static enum err answer_stale(struct answerer *a, const struct spop_conn *conn, uint64_t stream_id, uint64_t frame_id,
+                             struct wcur *out)
+{
+	struct spop_ack ack;
+
+	agent_count(&a->metrics->stale);
+	spop_conn_ack_begin(conn, &ack, out, stream_id, frame_id);
+	set_text(&ack, "code", SV("stale"));
+	enum err err = spop_conn_ack_end(conn, &ack);
+	if (err == ERR_OK)
+		agent_count(&a->metrics->frames[AGENT_FRAME_ACK]);
+	return err;
+}
+
+/* ---- parked requests ---- */
+
+static void unpark(struct answer_parked *p)
+{
+	struct answerer *a = p->a;
+
+	p->owner = NULL;
+	p->next = a->free;
+	a->free = p;
+	a->waiting--;
+}
+
+static void on_lease(struct lease_waiter *w)
+{
+	struct answer_parked *p = (struct answer_parked *)w; /* its first field */
+	struct answerer *a = p->a;
+	uint64_t now = clock_mono_ns();
+
+	/* This process was stopped meanwhile: like what it reads late, this spends nothing. */
+	if (now - p->start_ns > ANSWER_STALE_NS) {
+		p->stale = true;
+		a->on_ready(p->owner, p);
+		return;
+	}
+	a->env.now_ns = now;
+	a->env.now = clock_real_s();
+	a->env.mode = leases_mode(a->leases);
+	a->env.hosts = leases_hosts(a->leases);
+	policy_finish(&a->env, &p->verdict);
+	if (p->verdict.waits && now - p->start_ns < AGAIN_NS &&
+	    leases_wait(a->leases, p->verdict.slot, &p->verdict.limits, &p->waiter))
+		return;
+	if (p->verdict.waits) {
+		a->env.mode = LIMITS_CUT_OFF;
+		policy_finish(&a->env, &p->verdict);
+		a->env.mode = leases_mode(a->leases); /* for what is still read in this turn */
+	}
+	if (p->verdict.want_more)
+		leases_prefetch(a->leases, p->verdict.slot, &p->verdict.limits);
+	a->on_ready(p->owner, p);
+}
+
+/* False when there is no place, or Redis is not to be waited for. */
+static bool park(struct answerer *a, const struct spop_event *ev, const struct policy_verdict *v, uint64_t start_ns,
+                 void *owner)
+{
+	struct answer_parked *p = a->free;
+
+	if (p == NULL)
+		return false;
+	p->a = a;
+	p->waiter.cb = on_lease;
+	if (!leases_wait(a->leases, v->slot, &v->limits, &p->waiter))
+		return false;
+	a->free = p->next;
+	a->waiting++;
+	p->owner = owner;
+	p->stream_id = ev->stream_id;
+	p->frame_id = ev->frame_id;
+	p->start_ns = start_ns;
+	p->stale = false;
+	p->verdict = *v;
+	if (a->target.n > 0)
+		memcpy(p->target_buf, a->target.p, a->target.n);
+	p->target = sv_from(p->target_buf, a->target.n);
+	return true;
+}
+
+enum err answer_parked_write(struct answer_parked *p, const struct spop_conn *conn, struct wcur *out)
+{
+	enum err err = p->stale ? answer_stale(p->a, conn, p->stream_id, p->frame_id, out)
+	                        : write_answer(p->a, conn, out, p->stream_id, p->frame_id, &p->verdict, p->target,
+	                                       p->start_ns);
+
+	unpark(p);
+	return err;
+}
+
+void answer_forget(struct answerer *a, const void *owner)
+{
+	for (size_t i = 0; i < ANSWER_PARKED_MAX && a->waiting > 0; i++) {
+		if (a->parked[i].owner != owner)
+			continue;
+		leases_cancel(a->leases, &a->parked[i].waiter);
+		unpark(&a->parked[i]);
+	}
+}
+
+/* ---- requests ---- */
+
+void answer_turn(struct answerer *a, uint64_t now_ns)
+{
+	if (now_ns == a->turn_ns)
+		return;
+	a->before_ns = a->turn_ns != 0 ? a->turn_ns : now_ns;
+	a->turn_ns = now_ns;
+	if (now_ns - a->before_ns > ANSWER_STALE_NS)
+		a->resumed_ns = now_ns;
+}
+
+/* The present turn may itself have been stopped since it began. */
+static bool is_stale(const struct answerer *a, uint64_t now_ns)
+{
+	return now_ns - a->before_ns > ANSWER_STALE_NS ||
+	       (a->resumed_ns != 0 && now_ns - a->resumed_ns < ANSWER_RESUME_NS);
+}
+
+static void decide(struct answerer *a, const struct policy_request *req, struct policy_verdict *v)
+{
+	const struct policy_lookup lookup = {
+		.key = find_key, .user = find_user, .usage = find_usage, .url = judge_url, .arg = a
+	};
+
+	policy_decide(req, &lookup, a->hasher, &a->env, v);
+}
+
+enum err answer_notify(struct answerer *a, const struct spop_conn *conn, struct spop_event *ev, struct wcur *out,
+                       void *owner)
+{
+	struct policy_verdict v;
+	struct policy_request req;
+	uint64_t start = clock_mono_ns();
+
+	if (is_stale(a, start))
+		return answer_stale(a, conn, ev->stream_id, ev->frame_id, out);
+	a->target = sv_from(NULL, 0);
+	a->env.now_ns = start;
+	if (!find_message(&ev->notify) || !read_args(&ev->notify, &req)) {
+		agent_count(&a->metrics->errors[AGENT_ERROR_MESSAGE]);
+		v = (struct policy_verdict){ .code = VERDICT_UNAVAILABLE };
+	} else if (!a->view_ok) {
+		v = (struct policy_verdict){ .code = VERDICT_UNAVAILABLE };
+	} else {
+		decide(a, &req, &v);
+		if (v.waits) {
+			if (park(a, ev, &v, start, owner))
+				return ERR_OK;
+			a->env.mode = LIMITS_CUT_OFF;
+			policy_finish(&a->env, &v);
+			a->env.mode = leases_mode(a->leases);
+		}
+		if (v.want_more)
+			leases_prefetch(a->leases, v.slot, &v.limits);
+	}
+	return write_answer(a, conn, out, ev->stream_id, ev->frame_id, &v, a->target, start);
 }

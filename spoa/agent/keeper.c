@@ -13,15 +13,21 @@
 #include "io/pg.h"
 #include "io/redis.h"
 #include "io/statshttp.h"
+#include "store/hosts.h"
 #include "store/policy_db.h"
 #include "store/policy_sync.h"
+#include "store/quota_sync.h"
+
+#define BYTES_PER_MB UINT64_C(1048576)
 
 struct keeper {
 	struct child child;
 	struct policy_db *db;
 	struct pg *pg;
 	struct policy_sync *sync;
+	struct quota_sync *quotas;
 	struct redis *redis; /* NULL without redis.addr */
+	struct hosts *hosts; /* likewise */
 	struct statshttp *stats;
 };
 
@@ -118,6 +124,7 @@ static void on_pg_up(void *arg)
 	struct keeper *k = arg;
 
 	policy_sync_up(k->sync);
+	quota_sync_up(k->quotas);
 }
 
 static void on_pg_down(void *arg, const char *why)
@@ -126,6 +133,7 @@ static void on_pg_down(void *arg, const char *why)
 
 	log_warn("postgres: connection lost, verdicts go on with the policy as it is: %s", why);
 	policy_sync_down(k->sync);
+	quota_sync_down(k->quotas);
 }
 
 static void on_pg_notify(void *arg, struct sv channel, struct sv payload)
@@ -142,6 +150,34 @@ static void on_broken(void *arg)
 	log_error("policy.mdb is damaged or was removed: it is made anew");
 	policy_db_discard(k->child.settings->agent_state_dir);
 	exit(EXIT_FAILURE);
+}
+
+/* This agent among all that share PostgreSQL and Redis. */
+static void host_name(const struct keeper *k, char *name, size_t size)
+{
+	snprintf(name, size, "%016" PRIx64, k->child.shared->host_id);
+}
+
+static void start_quotas(struct keeper *k)
+{
+	const struct settings *s = k->child.settings;
+	_Atomic uint64_t *warnings = k->child.shared->metrics.warnings;
+	char name[32];
+	const struct quota_sync_config config = {
+		.pg = k->pg,
+		.db = k->db,
+		.memory = &k->child.shared->counters.limits,
+		.defaults = { .per_minute = (uint64_t)s->rate_limits_user_level_requests_per_minute,
+		              .per_hour = (uint64_t)s->rate_limits_user_level_requests_per_hour,
+		              .month_requests = (uint64_t)s->quotas_monthly_requests,
+		              .month_bytes = (uint64_t)s->quotas_monthly_bandwidth_mb * BYTES_PER_MB },
+		.host = name,
+		.warnings = { { &warnings[AGENT_WARNING_REQUESTS_80], &warnings[AGENT_WARNING_REQUESTS_100] },
+		              { &warnings[AGENT_WARNING_BANDWIDTH_80], &warnings[AGENT_WARNING_BANDWIDTH_100] } },
+	};
+
+	host_name(k, name, sizeof(name));
+	k->quotas = quota_sync_new(k->child.loop, &config);
 }
 
 static enum err start_postgres(struct keeper *k)
@@ -162,6 +198,7 @@ static enum err start_postgres(struct keeper *k)
 		return err;
 	}
 	k->sync = policy_sync_new(k->child.loop, k->pg, k->db, on_broken, k);
+	start_quotas(k);
 	return ERR_OK;
 }
 
@@ -173,13 +210,18 @@ static enum err start_redis(struct keeper *k)
 		.db = (unsigned)k->child.settings->redis_db,
 	};
 	char error[256];
+	char name[32];
 
 	if (config.addr[0] == '\0')
 		return ERR_OK;
 	enum err err = redis_new(k->child.loop, &config, &k->redis, error, sizeof(error));
-	if (err != ERR_OK)
+	if (err != ERR_OK) {
 		log_error("redis.addr: %s", error);
-	return err;
+		return err;
+	}
+	host_name(k, name, sizeof(name));
+	k->hosts = hosts_new(k->child.loop, k->redis, &k->child.shared->counters.limits.cluster, name);
+	return ERR_OK;
 }
 
 /* ---- start and end ---- */
@@ -203,10 +245,22 @@ static void on_go(void *arg)
 		log_error("metrics.bind: cannot serve: %s", err_str(err));
 }
 
-static void on_stop(void *arg)
+static void on_flushed(void *arg)
 {
 	struct keeper *k = arg;
 	loop_stop(k->child.loop);
+}
+
+/* The parent stops the keeper when the verdict workers have ended: what they have counted goes to PostgreSQL. */
+static void on_stop(void *arg)
+{
+	struct keeper *k = arg;
+
+	hosts_stop(k->hosts);
+	if (k->quotas != NULL)
+		quota_sync_finish(k->quotas, on_flushed, k);
+	else
+		loop_stop(k->child.loop);
 }
 
 int keeper_run(const struct settings *settings, unsigned slot)
@@ -229,7 +283,9 @@ int keeper_run(const struct settings *settings, unsigned slot)
 	code = EXIT_SUCCESS;
 	statshttp_free(k.stats);
 	redis_free(k.redis);
+	hosts_free(k.hosts);
 	pg_free(k.pg);
+	quota_sync_free(k.quotas);
 	policy_sync_free(k.sync);
 	policy_db_close(k.db);
 end_child:

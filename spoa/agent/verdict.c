@@ -19,6 +19,7 @@
 #define DISCONNECT_MS 300
 #define READY_POLL_MS 20
 #define FILE_CHECK_MS 1000
+#define TURN_MS       50
 
 struct session {
 	struct session *next;
@@ -36,6 +37,8 @@ struct worker {
 	struct session *sessions;
 	struct loop_task release; /* gives the view up at the end of a turn */
 	struct loop_timer poll;   /* until the policy can be read */
+	struct loop_timer turn;   /* that no turn is longer ago than TURN_MS */
+	struct leases *leases;    /* NULL without redis.addr */
 	struct loop_timer file;   /* whether the policy's file is still the one that is open */
 	struct loop_timer drain;
 	struct loop_timer drain_end;
@@ -109,8 +112,9 @@ static bool on_event(struct session *s, struct spop_event *ev, struct wcur *out)
 		break;
 	case SPOP_EVENT_NOTIFY:
 		renew_view(w);
+		answer_turn(&w->answerer, loop_now_ns(w->child.loop));
 		/* Without an ACK HAProxy waits for its time-out, and asks the other worker: log, and go on. */
-		if (answer_notify(&w->answerer, &s->conn, ev, out) != ERR_OK)
+		if (answer_notify(&w->answerer, &s->conn, ev, out, s) != ERR_OK)
 			log_error("spop: an answer does not fit into a frame of %" PRIu32 " bytes", s->conn.send_max);
 		break;
 	case SPOP_EVENT_DISCONNECT:
@@ -125,6 +129,21 @@ static bool on_event(struct session *s, struct spop_event *ev, struct wcur *out)
 		break;
 	}
 	return !ev->close;
+}
+
+/* A request of this session that waited for Redis can be answered. */
+static void on_ready(void *owner, struct answer_parked *p)
+{
+	struct session *s = owner;
+	struct wcur out;
+
+	/* On a closed stream on_close() follows, and forgets it. */
+	if (stream_out(s->stream, ANSWER_MAX, &out) != ERR_OK)
+		return;
+	if (answer_parked_write(p, &s->conn, &out) != ERR_OK)
+		log_error("spop: an answer does not fit into a frame of %" PRIu32 " bytes", s->conn.send_max);
+	if (stream_commit(s->stream, &out) != ERR_OK)
+		log_debug("spop: closed while an answer was written");
 }
 
 static size_t on_data(void *arg, const uint8_t *p, size_t n)
@@ -179,6 +198,7 @@ static void on_close(void *arg, unsigned reason)
 		w->sessions = s->next;
 	if (s->next != NULL)
 		s->next->prev = s->prev;
+	answer_forget(&w->answerer, s);
 	spop_conn_fini(&s->conn);
 	free(s);
 	finish_if_empty(w);
@@ -261,6 +281,33 @@ static void on_file(void *arg)
 		answer_check_file(&w->answerer, w->child.settings->agent_state_dir);
 }
 
+static void on_turn(void *arg)
+{
+	struct worker *w = arg;
+	answer_turn(&w->answerer, loop_now_ns(w->child.loop));
+}
+
+/* Without redis.addr this host is alone. */
+static enum err start_leases(struct worker *w)
+{
+	const struct settings *s = w->child.settings;
+	const struct leases_config config = {
+		.addr = s->redis_addr,
+		.password = s->redis_password,
+		.db = (unsigned)s->redis_db,
+		.memory = &w->child.shared->counters.limits,
+		.counters = w->child.shared->metrics.leases,
+	};
+	char error[256];
+
+	if (s->redis_addr[0] == '\0')
+		return ERR_OK;
+	enum err err = leases_new(w->child.loop, &config, &w->leases, error, sizeof(error));
+	if (err != ERR_OK)
+		log_error("redis.addr: %s", error);
+	return err;
+}
+
 static void on_poll(void *arg)
 {
 	struct worker *w = arg;
@@ -281,6 +328,7 @@ static void on_go(void *arg)
 	/* Without a policy every answer is 503: better than none, for which requests would wait. */
 	loop_timer_start(&w->poll, READY_POLL_MS, READY_POLL_MS);
 	loop_timer_start(&w->file, FILE_CHECK_MS, FILE_CHECK_MS);
+	loop_timer_start(&w->turn, TURN_MS, TURN_MS);
 	on_poll(w);
 }
 
@@ -301,10 +349,13 @@ int verdict_run(const struct settings *settings, unsigned index, unsigned slot)
 	loop_task_init(&w.release, loop, on_release, &w);
 	loop_timer_init(&w.poll, loop, on_poll, &w);
 	loop_timer_init(&w.file, loop, on_file, &w);
+	loop_timer_init(&w.turn, loop, on_turn, &w);
 	loop_timer_init(&w.drain, loop, on_drain, &w);
 	loop_timer_init(&w.drain_end, loop, on_drain_end, &w);
-	if (answer_init(&w.answerer, settings, &w.child.shared->metrics) != ERR_OK)
+	if (start_leases(&w) != ERR_OK)
 		goto end_child;
+	if (answer_init(&w.answerer, settings, w.child.shared, w.leases, on_ready) != ERR_OK)
+		goto end_leases;
 	if (child_ready(&w.child) != ERR_OK)
 		goto end_answerer;
 	loop_run(loop);
@@ -313,8 +364,11 @@ end_answerer:
 	loop_task_cancel(&w.release);
 	listener_free(w.listener);
 	answer_fini(&w.answerer);
+end_leases:
+	leases_free(w.leases);
 end_child:
 	loop_timer_stop(&w.poll);
+	loop_timer_stop(&w.turn);
 	loop_timer_stop(&w.file);
 	loop_timer_stop(&w.drain);
 	loop_timer_stop(&w.drain_end);

@@ -25,6 +25,10 @@ import helpers_http as http  # noqa: E402
 # Sanitizers' marks: nothing that our programs log holds them.
 SANITIZER = re.compile(r"ERROR: \w+Sanitizer|SUMMARY: \w+Sanitizer|runtime error:|LeakSanitizer")
 POLICY_TIMEOUT = 10.0
+# Users without limits of their own have none: most tests ask more often than the defaults allow.
+NO_LIMITS = dict.fromkeys((
+    "RATE_LIMITS_IP_LEVEL_REQUESTS_PER_MINUTE", "RATE_LIMITS_USER_LEVEL_REQUESTS_PER_MINUTE",
+    "RATE_LIMITS_USER_LEVEL_REQUESTS_PER_HOUR", "QUOTAS_MONTHLY_REQUESTS", "QUOTAS_MONTHLY_BANDWIDTH_MB"), "0")
 
 Ctl = collections.namedtuple("Ctl", "rc out err")
 User = collections.namedtuple("User", "id name")
@@ -80,8 +84,9 @@ class GatewayStack(Stack):
 
     _numbers = itertools.count(1)
 
-    def __init__(self, settings=None, environ=None):
-        super().__init__(ROOT, durable=False, settings=settings, environ={**os.environ, **(environ or {})})
+    def __init__(self, settings=None, environ=None, **more):
+        super().__init__(ROOT, durable=False, settings={**NO_LIMITS, **(settings or {})},
+                         environ={**os.environ, **(environ or {})}, **more)
         self._log_ends = {}
 
     # ---- programs ----------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import http.client
 import struct
+import uuid
 
 from helpers_http import connect
 
@@ -65,9 +66,9 @@ def message(name="check", **args):
 
 
 def check(stream, number, path="/img/unsafe/plain/local:///a.jpg", key=None, method="GET", v=1, **more):
-    """The question that haproxy/spoe.conf asks."""
-    args = {"v": v, "id": "0-0", "ip": Raw(b"\x06\x7f\x00\x00\x01"), "method": method, "path": path, "query": None,
-            "key": key, "auth": None, "length": 0, "tls": False, **more}
+    """The question that haproxy/spoe.conf asks; about a new request unless `id` is given."""
+    args = {"v": v, "id": str(uuid.uuid4()), "ip": Raw(b"\x06\x7f\x00\x00\x01"), "method": method, "path": path,
+            "query": None, "key": key, "auth": None, "length": 0, "tls": False, **more}
     return frame(NOTIFY, message(**args), stream, number)
 
 
@@ -194,9 +195,9 @@ class Client:
             assert not end.partial, "the connection ended within a frame"
             return frames
 
-    def ask(self, key, path, stream=1, number=1):
+    def ask(self, key, path, stream=1, number=1, **more):
         """The variables of one verdict."""
-        self.send(check(stream, number, path, key))
+        self.send(check(stream, number, path, key, **more))
         answer = self.read()
         assert (answer.kind, answer.stream, answer.number) == (ACK, stream, number)
         return answer.txn()

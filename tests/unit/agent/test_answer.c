@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "agent/answer.h"
+#include "base/clock.h"
 #include "policy/scope.h"
 #include "spop/ack.h"
 #include "spop/frame.h"
@@ -18,7 +19,8 @@ struct world {
 	char dir[64];
 	char key[KEY_TEXT_MAX];
 	struct settings settings;
-	struct agent_metrics metrics;
+	struct agent_shared *shared;
+	int shared_fd;
 	struct answerer a;
 	struct spop_conn conn;
 	uint8_t in[8192];
@@ -35,7 +37,12 @@ static void set(char **slot, const char *value)
 
 static void fill_policy(struct world *w)
 {
-	struct policy_user user = { .version = POLICY_LAYOUT, .flags = USER_ACTIVE };
+	struct policy_user user = { .version = POLICY_LAYOUT,
+		                    .flags = USER_ACTIVE,
+		                    .per_minute = POLICY_DEFAULT,
+		                    .per_hour = POLICY_DEFAULT,
+		                    .month_requests = POLICY_DEFAULT,
+		                    .month_bytes = POLICY_DEFAULT };
 	struct policy_key key = {
 		.version = POLICY_LAYOUT, .flags = KEY_ACTIVE | KEY_USABLE, .scopes = SCOPE_READ, .user_id = 34
 	};
@@ -72,7 +79,8 @@ static int setup(void **state)
 	set(&w->settings.imgproxy_key, "736563726574");
 	set(&w->settings.imgproxy_salt, "68656C6C6F");
 	set(&w->settings.agent_state_dir, w->dir);
-	assert_int_equal(answer_init(&w->a, &w->settings, &w->metrics), ERR_OK);
+	assert_int_equal(agent_shared_make(&w->shared_fd, &w->shared), ERR_OK);
+	assert_int_equal(answer_init(&w->a, &w->settings, w->shared, NULL, NULL), ERR_OK);
 	const struct spop_hello h = { .versions = SV("2.0"),
 		                      .max_frame_size = 16380,
 		                      .capabilities = SV("pipelining") };
@@ -91,6 +99,8 @@ static int teardown(void **state)
 	char path[128];
 
 	answer_fini(&w->a);
+	agent_shared_unmap(w->shared);
+	close(w->shared_fd);
 	settings_free(&w->settings);
 	snprintf(path, sizeof(path), "%s/policy.mdb", w->dir);
 	unlink(path);
@@ -138,8 +148,9 @@ static enum err ask(struct world *w, const struct request *r)
 	assert_int_equal(spop_frame_end(&wire, mark, 16380), ERR_OK);
 	wcur_init(&out, w->out, sizeof(w->out));
 	assert_int_equal(spop_conn_next(&w->conn, w->in, wcur_len(&wire), &consumed, &out, &ev), SPOP_EVENT_NOTIFY);
+	answer_turn(&w->a, clock_mono_ns());
 	answer_renew(&w->a, w->dir);
-	enum err err = answer_notify(&w->a, &w->conn, &ev, &out);
+	enum err err = answer_notify(&w->a, &w->conn, &ev, &out, w);
 	answer_release(&w->a);
 	w->out_len = wcur_len(&out);
 	return err;
@@ -174,6 +185,15 @@ static void assert_text(const struct world *w, const char *name, const char *exp
 		fail_msg("%s: wanted \"%s\", got \"%.*s\"", name, expected, SV_ARG(got));
 }
 
+/* For texts whose end depends on the clock. */
+static void assert_starts(const struct world *w, const char *name, const char *expected)
+{
+	struct spop_value v = var(w, name);
+	struct sv got = spop_value_text(&v);
+	if (!sv_starts(got, sv_str(expected)))
+		fail_msg("%s: wanted \"%s…\", got \"%.*s\"", name, expected, SV_ARG(got));
+}
+
 static void assert_int(const struct world *w, const char *name, int64_t expected)
 {
 	struct spop_value v = var(w, name);
@@ -203,7 +223,10 @@ static void test_image_allowed(void **state)
 	assert_text(w, "verdict", "allow");
 	assert_text(w, "code", "allow");
 	assert_text(w, "route", "image");
-	assert_text(w, "scopes", "read");
+	assert_starts(
+	        w, "limits",
+	        "\"minute\";q=1000;w=60, \"hour\";q=10000;w=3600, \"month-bytes\";q=10737418240;qu=\"content-bytes\", "
+	        "\"month-requests\";q=100000|");
 	assert_int(w, "user", 34);
 	assert_int(w, "key", 12);
 	assert_int_equal(var(w, "status").type, SPOP_TYPE_NULL);
@@ -213,8 +236,8 @@ static void test_image_allowed(void **state)
 	const char tail[] = "/rs:fit:300:200/bG9jYWw6Ly8vMzQvY2F0LmpwZw.png";
 	assert_int_equal(t.n, 1 + 43 + sizeof(tail) - 1);
 	assert_memory_equal(t.p + 44, tail, sizeof(tail) - 1);
-	assert_int_equal(atomic_load(&w->metrics.verdicts[VERDICT_ALLOW]), 1);
-	assert_int_equal(atomic_load(&w->metrics.frames[AGENT_FRAME_ACK]), 1);
+	assert_int_equal(atomic_load(&w->shared->metrics.verdicts[VERDICT_ALLOW]), 1);
+	assert_int_equal(atomic_load(&w->shared->metrics.frames[AGENT_FRAME_ACK]), 1);
 }
 
 static void test_refusals(void **state)
@@ -247,6 +270,72 @@ static void test_refusals(void **state)
 	}
 }
 
+/* The limit of the address, and what its answer says. */
+static void test_address_limit(void **state)
+{
+	struct world *w = *state;
+	const struct request r = { "check", 1, "GET", image, NULL };
+	fill_policy(w);
+	for (int i = 0; i < 100; i++) {
+		assert_int_equal(ask(w, &r), ERR_OK);
+		assert_text(w, "code", "key_missing");
+	}
+	assert_int_equal(ask(w, &r), ERR_OK);
+	assert_text(w, "code", "ip_rate_limited");
+	assert_int(w, "status", 429);
+	assert_int(w, "retry_after", 1);
+	assert_text(w, "limits", "\"address\";q=100;w=60|\"address\";r=0;t=1|100|0|1");
+}
+
+static void test_rate_limited(void **state)
+{
+	struct world *w = *state;
+	const struct request r = { "check", 1, "GET", image, w->key };
+	fill_policy(w);
+	w->a.env.defaults = (struct limits_defaults){ .per_minute = 2 };
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(ask(w, &r), ERR_OK);
+		assert_text(w, "verdict", "allow");
+		assert_int_equal(var(w, "retry_after").type, SPOP_TYPE_NULL);
+	}
+	assert_int_equal(ask(w, &r), ERR_OK);
+	assert_text(w, "verdict", "deny");
+	assert_text(w, "code", "rate_limited");
+	assert_int(w, "retry_after", 30);
+	assert_text(w, "limits", "\"minute\";q=2;w=60|\"minute\";r=0;t=30|2|0|30");
+	/* Nobody who has no limit is told of one. */
+	w->a.env.defaults = (struct limits_defaults){ 0 };
+	assert_int_equal(ask(w, &r), ERR_OK);
+	assert_int_equal(var(w, "limits").type, SPOP_TYPE_NULL);
+}
+
+/* What was read after a pause longer than HAProxy waits gets no verdict, and has spent nothing. */
+static void test_stale_requests_spend_nothing(void **state)
+{
+	struct world *w = *state;
+	const struct request r = { "check", 1, "GET", image, w->key };
+	fill_policy(w);
+	assert_int_equal(ask(w, &r), ERR_OK);
+	/* ask() begins a turn: the one before it lies this far back. */
+	w->a.turn_ns -= ANSWER_STALE_NS;
+	assert_int_equal(ask(w, &r), ERR_OK);
+	assert_int_equal(var(w, "verdict").type, SPOP_TYPE_NULL);
+	assert_text(w, "code", "stale");
+	assert_int_equal(atomic_load(&w->shared->metrics.stale), 1);
+	struct limit_slot *slot = limits_find(&w->shared->counters.limits, 34);
+	assert_non_null(slot);
+	assert_int_equal(slot->requests & 0xffff, 1);
+	/* The next turn is the one that reads the sockets. */
+	assert_int_equal(ask(w, &r), ERR_OK);
+	assert_text(w, "code", "stale");
+	w->a.resumed_ns -= ANSWER_RESUME_NS;
+	assert_int_equal(ask(w, &r), ERR_OK);
+	assert_text(w, "verdict", "allow");
+	/* Stopped within a turn. */
+	w->a.before_ns = w->a.turn_ns - ANSWER_STALE_NS;
+	assert_int_equal(slot->requests & 0xffff, 2);
+}
+
 /* A configuration of another version must not be answered by guessing. */
 static void test_foreign_messages(void **state)
 {
@@ -258,7 +347,7 @@ static void test_foreign_messages(void **state)
 	assert_text(w, "code", "unavailable");
 	assert_int_equal(ask(w, &other_message), ERR_OK);
 	assert_text(w, "code", "unavailable");
-	assert_int_equal(atomic_load(&w->metrics.errors[AGENT_ERROR_MESSAGE]), 2);
+	assert_int_equal(atomic_load(&w->shared->metrics.errors[AGENT_ERROR_MESSAGE]), 2);
 }
 
 int main(void)
@@ -268,6 +357,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_image_allowed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_foreign_messages, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_address_limit, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_rate_limited, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_stale_requests_spend_nothing, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
