@@ -18,13 +18,15 @@ __attribute__((format(printf, 2, 3))) static enum err fail(char *error, const ch
 	return ERR_INVALID;
 }
 
+/* The command of that name; without a verb the first of the group. */
 static const struct cli_command *find_command(const char *group, const char *verb)
 {
 	size_t count;
 	const struct cli_command *table = cli_commands(&count);
 
 	for (size_t i = 0; i < count; i++)
-		if (strcmp(table[i].group, group) == 0 && (verb == NULL || strcmp(table[i].verb, verb) == 0))
+		if (strcmp(table[i].group, group) == 0 &&
+		    (verb == NULL || (table[i].verb != NULL && strcmp(table[i].verb, verb) == 0)))
 			return &table[i];
 	return NULL;
 }
@@ -140,17 +142,33 @@ static enum err find_named(struct args *a, const struct words *w, char *error)
 	if (w->nplain == 0)
 		return unfinished ? ERR_OK : fail(error, "no command was given");
 	a->group = w->plain[0];
-	if (find_command(a->group, NULL) == NULL)
+	const struct cli_command *first = find_command(a->group, NULL);
+	if (first == NULL)
 		return fail(error, "there is no command %s", a->group);
+	if (first->verb == NULL) {
+		a->command = first;
+		return ERR_OK;
+	}
 	if (w->nplain == 1)
 		return unfinished ? ERR_OK : fail(error, "%s needs one of its commands", a->group);
 	a->command = find_command(a->group, w->plain[1]);
 	return a->command != NULL ? ERR_OK : fail(error, "there is no command %s %s", a->group, w->plain[1]);
 }
 
+static enum err miss_option(const struct cli_command *c, char *error)
+{
+	char name[CLI_NAME_MAX], list[ARGS_ERROR_MAX / 2] = "";
+	size_t n = 0;
+
+	for (size_t k = 0; k < CLI_OPTIONS_MAX && c->options[k].name != NULL && n < sizeof(list); k++)
+		n += (size_t)snprintf(list + n, sizeof(list) - n, "%s%s", k > 0 ? ", " : "", c->options[k].name);
+	return fail(error, "%s needs at least one of %s", cli_command_name(c, name), list);
+}
+
 static enum err bind_options(struct args *a, const struct words *w, char *error)
 {
 	const struct cli_command *c = a->command;
+	char name[CLI_NAME_MAX];
 
 	for (size_t i = 0; i < w->noptions; i++) {
 		size_t k = 0;
@@ -158,13 +176,15 @@ static enum err bind_options(struct args *a, const struct words *w, char *error)
 		       strcmp(c->options[k].name, w->options[i].name) != 0)
 			k++;
 		if (k == CLI_OPTIONS_MAX || c->options[k].name == NULL)
-			return fail(error, "%s %s has no option %s", c->group, c->verb, w->options[i].name);
+			return fail(error, "%s has no option %s", cli_command_name(c, name), w->options[i].name);
 		a->options[k] = w->options[i].value;
 	}
 	for (size_t k = 0; k < CLI_OPTIONS_MAX && c->options[k].name != NULL; k++)
 		if (c->options[k].required && a->options[k] == NULL && !a->help)
-			return fail(error, "%s %s needs %s %s", c->group, c->verb, c->options[k].name,
+			return fail(error, "%s needs %s %s", cli_command_name(c, name), c->options[k].name,
 			            c->options[k].value);
+	if (c->needs_option && w->noptions == 0 && !a->help)
+		return miss_option(c, error);
 	return ERR_OK;
 }
 
@@ -185,14 +205,64 @@ enum err args_parse(int argc, char **argv, struct args *out, char *error)
 	if (err != ERR_OK || out->command == NULL)
 		return err;
 	const struct cli_command *c = out->command;
-	out->nwords = w.nplain - 2;
+	char name[CLI_NAME_MAX];
+	size_t skip = c->verb != NULL ? 2 : 1;
+	out->nwords = w.nplain - skip;
 	if (out->nwords > c->max_args)
-		return fail(error, "%s %s: too many arguments", c->group, c->verb);
+		return fail(error, "%s: too many arguments", cli_command_name(c, name));
 	if (out->nwords < c->min_args && !out->help)
-		return fail(error, "%s %s needs %s", c->group, c->verb, c->args);
+		return fail(error, "%s needs %s", cli_command_name(c, name), c->args);
 	for (size_t i = 0; i < out->nwords; i++)
-		out->words[i] = w.plain[i + 2];
+		out->words[i] = w.plain[i + skip];
 	return bind_options(out, &w, error);
+}
+
+enum err args_change(const char *text, uint64_t least, uint64_t most, struct admin_change *out)
+{
+	struct admin_change c = { .given = text != NULL };
+	enum err err = ERR_OK;
+
+	if (text != NULL && strcmp(text, "default") != 0) {
+		c.to.own = true;
+		err = sv_to_u64(sv_str(text), &c.to.value);
+		if (err == ERR_OK && (c.to.value < least || c.to.value > most))
+			err = ERR_RANGE;
+	}
+	if (err == ERR_OK)
+		*out = c;
+	return err;
+}
+
+enum err args_names(const char *text, const char *const *names, size_t count, unsigned *set)
+{
+	struct sv rest = sv_str(text), part;
+	unsigned found = 0;
+
+	if (strcmp(text, "none") == 0) {
+		*set = 0;
+		return ERR_OK;
+	}
+	while (sv_split(&rest, ',', &part)) {
+		size_t i = 0;
+		while (i < count && !sv_eq(part, sv_str(names[i])))
+			i++;
+		if (i == count || (found & 1u << i) != 0)
+			return ERR_INVALID;
+		found |= 1u << i;
+	}
+	*set = found;
+	return ERR_OK;
+}
+
+enum err args_month(const char *text)
+{
+	static const char digits[] = "0123456789";
+	size_t year = strspn(text, digits);
+
+	if (strlen(text) != 7 || year != 4 || text[0] == '0' || text[4] != '-' || strspn(text + 5, digits) != 2)
+		return ERR_INVALID;
+	int month = (text[5] - '0') * 10 + (text[6] - '0');
+	return month >= 1 && month <= 12 ? ERR_OK : ERR_INVALID;
 }
 
 enum err args_duration(const char *text, uint64_t *seconds)

@@ -5,6 +5,7 @@
 
 #include "base/err.h"
 #include "cli/cli.h"
+#include "store/admin_limit.h"
 
 #define ARGS_ERROR_MAX 256
 
@@ -13,7 +14,7 @@ struct args {
 	const struct cli_command *command; /* NULL: none was named */
 	const char *group;                 /* the first word, when no command was named; or NULL */
 	const char *words[CLI_ARGS_MAX];
-	size_t nwords;
+	size_t nwords; /* those behind the command's name */
 	const char *options[CLI_OPTIONS_MAX];
 	const char *config;
 	bool json;
@@ -28,6 +29,21 @@ struct args {
  * unfinished. Values may be given as `--name value` or `--name=value`; `--` ends the options.
  */
 MUST_CHECK enum err args_parse(int argc, char **argv, struct args *out, char *error);
+
+/*
+ * A number from `least` to `most`, or the word `default`; NULL: not given. ERR_INVALID for another form, ERR_RANGE for
+ * another number.
+ */
+MUST_CHECK enum err args_change(const char *text, uint64_t least, uint64_t most, struct admin_change *out);
+
+/*
+ * A comma list of some of `names`, each at most once, or the word `none`. Bit i of *set stands for names[i].
+ * ERR_INVALID for everything else, the empty list too.
+ */
+MUST_CHECK enum err args_names(const char *text, const char *const *names, size_t count, unsigned *set);
+
+/* A month as 2026-01. ERR_INVALID for another form, and for years before 1000. */
+MUST_CHECK enum err args_month(const char *text);
 
 /*
  * A span of time as `90s`, `45m`, `12h` or `30d`, in seconds. ERR_INVALID for another form, ERR_RANGE for zero and for

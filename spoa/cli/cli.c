@@ -11,6 +11,31 @@
 #define MESSAGE_MAX        2048
 
 static const struct cli_command commands[] = {
+	{ .group = "allow",
+	  .verb = "add",
+	  .args = "USER CIDR",
+	  .help = "let a user call from these addresses; without a list, from anywhere",
+	  .min_args = 2,
+	  .max_args = 2,
+	  .needs_database = true,
+	  .options = { { .name = "--description", .value = "TEXT", .help = "what the addresses are" } },
+	  .run = cmd_allow_add },
+	{ .group = "allow",
+	  .verb = "list",
+	  .args = "USER",
+	  .help = "list the addresses that a user may call from",
+	  .min_args = 1,
+	  .max_args = 1,
+	  .needs_database = true,
+	  .run = cmd_allow_list },
+	{ .group = "allow",
+	  .verb = "remove",
+	  .args = "USER CIDR",
+	  .help = "undo `allow add`",
+	  .min_args = 2,
+	  .max_args = 2,
+	  .needs_database = true,
+	  .run = cmd_allow_remove },
 	{ .group = "config",
 	  .verb = "show",
 	  .args = "",
@@ -42,6 +67,42 @@ static const struct cli_command commands[] = {
 	  .max_args = 1,
 	  .needs_database = true,
 	  .run = cmd_key_revoke },
+	{ .group = "key",
+	  .verb = "rotate",
+	  .args = "KEY_ID",
+	  .help = "make a key that replaces this one; it is shown this once",
+	  .min_args = 1,
+	  .max_args = 1,
+	  .needs_database = true,
+	  .options = { { .name = "--grace",
+	                 .value = "TIME",
+	                 .help = "24h, 45m or 90s in which the old key still passes (none)" } },
+	  .run = cmd_key_rotate },
+	{ .group = "limit",
+	  .verb = "set",
+	  .args = "USER",
+	  .help = "set rate limits of a user; what is not given stays",
+	  .min_args = 1,
+	  .max_args = 1,
+	  .needs_database = true,
+	  .needs_option = true,
+	  .options = { { .name = "--per-minute", .value = "N", .help = "requests a minute" },
+	               { .name = "--per-hour", .value = "N", .help = "requests an hour" },
+	               { .name = "--burst",
+	                 .value = "N",
+	                 .help = "requests at once after a pause; default: as per minute" },
+	               { .name = "--shadow",
+	                 .value = "LIST",
+	                 .help = "limits that refuse nobody, only count: of minute,hour, or none" } },
+	  .run = cmd_limit_set },
+	{ .group = "limit",
+	  .verb = "show",
+	  .args = "USER",
+	  .help = "show the rate limits of a user",
+	  .min_args = 1,
+	  .max_args = 1,
+	  .needs_database = true,
+	  .run = cmd_limit_show },
 	{ .group = "migrate",
 	  .verb = "up",
 	  .args = "",
@@ -56,6 +117,40 @@ static const struct cli_command commands[] = {
 	  .needs_database = true,
 	  .options = { { .name = "--dir", .value = "FOLDER", .help = "the folder of the migrations" } },
 	  .run = cmd_migrate_status },
+	{ .group = "quota",
+	  .verb = "set",
+	  .args = "USER",
+	  .help = "set quotas of a user; what is not given stays",
+	  .min_args = 1,
+	  .max_args = 1,
+	  .needs_database = true,
+	  .needs_option = true,
+	  .options = { { .name = "--requests", .value = "N", .help = "requests a month" },
+	               { .name = "--bandwidth-mb", .value = "N", .help = "MB (of 2^20 bytes) a month" },
+	               { .name = "--storage-mb", .value = "N", .help = "MB of uploads" },
+	               { .name = "--reset-day",
+	                 .value = "DAY",
+	                 .help = "1 to 31, on which the month starts, or default: the calendar's" },
+	               { .name = "--shadow",
+	                 .value = "LIST",
+	                 .help = "quotas that refuse nobody, only count: of requests,bandwidth, or none" } },
+	  .run = cmd_quota_set },
+	{ .group = "quota",
+	  .verb = "show",
+	  .args = "USER",
+	  .help = "show the quotas of a user, and what is used of them",
+	  .min_args = 1,
+	  .max_args = 1,
+	  .needs_database = true,
+	  .run = cmd_quota_show },
+	{ .group = "usage",
+	  .args = "USER",
+	  .help = "show what a user has used in a month",
+	  .min_args = 1,
+	  .max_args = 1,
+	  .needs_database = true,
+	  .options = { { .name = "--month", .value = "YYYY-MM", .help = "the month (the running one)" } },
+	  .run = cmd_usage },
 	{ .group = "user",
 	  .verb = "add",
 	  .args = "NAME",
@@ -116,6 +211,12 @@ const struct cli_command *cli_commands(size_t *count)
 	return commands;
 }
 
+const char *cli_command_name(const struct cli_command *c, char buf[CLI_NAME_MAX])
+{
+	snprintf(buf, CLI_NAME_MAX, "%s%s%s", c->group, c->verb != NULL ? " " : "", c->verb != NULL ? c->verb : "");
+	return buf;
+}
+
 static void print_error(struct cli_io *io, bool json, const char *message)
 {
 	if (json)
@@ -138,9 +239,9 @@ enum cli_exit cli_refuse(struct cli_call *call, const char *fmt, ...)
 
 static void print_command(FILE *f, const struct cli_command *c)
 {
-	char line[256];
-	size_t n = (size_t)snprintf(line, sizeof(line), "%s %s%s%s", c->group, c->verb, c->args[0] != '\0' ? " " : "",
-	                            c->args);
+	char line[256], name[CLI_NAME_MAX];
+	size_t n = (size_t)snprintf(line, sizeof(line), "%s%s%s", cli_command_name(c, name),
+	                            c->args[0] != '\0' ? " " : "", c->args);
 
 	for (size_t k = 0; k < CLI_OPTIONS_MAX && c->options[k].name != NULL && n < sizeof(line); k++) {
 		const struct cli_option *o = &c->options[k];
@@ -158,7 +259,8 @@ static void print_command(FILE *f, const struct cli_command *c)
 static void print_help(FILE *f, const char *group, const struct cli_command *only)
 {
 	fputs("usage: gatewayctl [OPTION]… COMMAND [ARGUMENT]…\n\n"
-	      "Commands (USER is a name or an id; KEY_ID is the id that `key create` printed):\n",
+	      "Commands (USER is a name or an id; KEY_ID is the id that `key create` printed; N is a number, 0 for no\n"
+	      "limit, or `default` for what the settings say):\n",
 	      f);
 	for (size_t i = 0; i < COMMANDS; i++)
 		if (only != NULL ? only == &commands[i] : group == NULL || strcmp(group, commands[i].group) == 0)

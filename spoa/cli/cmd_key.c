@@ -8,7 +8,28 @@
 #include "cli/rows.h"
 #include "policy/scope.h"
 
+/* `key create` */
 enum { OPTION_NAME = 0, OPTION_SCOPES, OPTION_EXPIRES };
+/* `key rotate` */
+enum { OPTION_GRACE = 0 };
+
+#define NO_PEPPER "the setting auth.key_pepper (AUTH_KEY_PEPPER) is empty: keys cannot be hashed"
+
+/* What was given may be a whole key by mistake: it is not repeated. */
+static bool take_key_id(struct cli_call *call, uint64_t *id)
+{
+	if (sv_to_u64(sv_str(call->args[0]), id) == ERR_OK)
+		return true;
+	(void)cli_refuse(call, "KEY_ID is a number: the id that `key create` printed, the 7 of igw_7_…");
+	return false;
+}
+
+static void print_new_key(FILE *f, const struct admin_key *k, const char *text)
+{
+	fprintf(f, "key %" PRIu64 " of %s (scopes %s, %s%s); it is shown this once:\n%s\n", k->id, k->username,
+	        k->scopes, k->expires_at != NULL ? "expires " : "never expires",
+	        k->expires_at != NULL ? k->expires_at : "", text);
+}
 
 static void show_new_key(struct cli_call *call, const struct admin_key *k, const char *text)
 {
@@ -20,9 +41,7 @@ static void show_new_key(struct cli_call *call, const struct admin_key *k, const
 		output_json(f, v);
 		return;
 	}
-	fprintf(f, "key %" PRIu64 " of %s (scopes %s, %s%s); it is shown this once:\n%s\n", k->id, k->username,
-	        k->scopes, k->expires_at != NULL ? "expires " : "never expires",
-	        k->expires_at != NULL ? k->expires_at : "", text);
+	print_new_key(f, k, text);
 }
 
 enum cli_exit cmd_key_create(struct cli_call *call)
@@ -34,8 +53,7 @@ enum cli_exit cmd_key_create(struct cli_call *call)
 	struct admin_keys list;
 
 	if (pepper[0] == '\0')
-		return cli_refuse(call,
-		                  "the setting auth.key_pepper (AUTH_KEY_PEPPER) is empty: keys cannot be hashed");
+		return cli_refuse(call, NO_PEPPER);
 	wish.scopes = SCOPE_READ | SCOPE_UPLOAD;
 	if (scopes != NULL && scopes_parse(sv_str(scopes), &wish.scopes) != ERR_OK)
 		return cli_refuse(call, "--scopes %s: a comma list of read, upload, admin, each at most once", scopes);
@@ -44,6 +62,56 @@ enum cli_exit cmd_key_create(struct cli_call *call)
 	if (admin_key_create(call->db, pepper, &wish, text, &list, error) != ERR_OK)
 		return cli_refuse(call, "%s", error);
 	show_new_key(call, &list.items[0], text);
+	explicit_bzero(text, sizeof(text));
+	admin_keys_free(&list);
+	return CLI_DONE;
+}
+
+/* As --expires, but nothing at all is a time too. */
+static enum err take_grace(const char *text, uint64_t *seconds)
+{
+	*seconds = 0;
+	if (text == NULL || strcmp(text, "0s") == 0)
+		return ERR_OK;
+	return args_duration(text, seconds);
+}
+
+static void show_rotation(struct cli_call *call, const struct admin_keys *list, const char *text)
+{
+	const struct admin_key *made = &list->items[0], *old = &list->items[1];
+	bool ended = old->revoked_at != NULL;
+	FILE *f = call->io->out;
+
+	if (call->json) {
+		json_t *v = rows_key_json(made);
+		json_object_set_new(v, "key", json_string(text));
+		json_object_set_new(v, "replaces", json_integer((json_int_t)old->id));
+		json_object_set_new(v, "old_expires_at", ended ? json_null() : output_text(old->expires_at));
+		output_json(f, v);
+		return;
+	}
+	fprintf(f, "key %" PRIu64 " %s %s\n", old->id, ended ? "is revoked since" : "passes until",
+	        ended ? old->revoked_at : old->expires_at);
+	print_new_key(f, made, text);
+}
+
+enum cli_exit cmd_key_rotate(struct cli_call *call)
+{
+	const char *grace = call->options[OPTION_GRACE], *pepper = call->settings->auth_key_pepper;
+	char error[ADMIN_ERROR_MAX], text[KEY_TEXT_MAX];
+	struct admin_keys list;
+	uint64_t id = 0, grace_s = 0;
+
+	if (!take_key_id(call, &id))
+		return CLI_REFUSED;
+	if (pepper[0] == '\0')
+		return cli_refuse(call, NO_PEPPER);
+	if (take_grace(grace, &grace_s) != ERR_OK)
+		return cli_refuse(call, "--grace %s: a time as 24h, 30d, 45m or 90s, at most 36500d; 0s is none",
+		                  grace);
+	if (admin_key_rotate(call->db, pepper, id, grace_s, text, &list, error) != ERR_OK)
+		return cli_refuse(call, "%s", error);
+	show_rotation(call, &list, text);
 	explicit_bzero(text, sizeof(text));
 	admin_keys_free(&list);
 	return CLI_DONE;
@@ -70,9 +138,8 @@ enum cli_exit cmd_key_revoke(struct cli_call *call)
 	struct admin_keys list;
 	uint64_t id = 0;
 
-	/* What was given may be a whole key by mistake: it is not repeated. */
-	if (sv_to_u64(sv_str(call->args[0]), &id) != ERR_OK)
-		return cli_refuse(call, "KEY_ID is a number: the id that `key create` printed, the 7 of igw_7_…");
+	if (!take_key_id(call, &id))
+		return CLI_REFUSED;
 	if (admin_key_revoke(call->db, id, &list, error) != ERR_OK)
 		return cli_refuse(call, "%s", error);
 	const struct admin_key *k = &list.items[0];

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/check.h"
 #include "cli/output.h"
@@ -54,9 +55,10 @@ static json_t *scopes_json(const char *list)
 
 json_t *rows_key_json(const struct admin_key *k)
 {
-	json_t *v = json_pack("{s:I, s:o, s:I, s:o, s:o, s:s, s:b, s:o, s:o, s:o, s:o}", "id", (json_int_t)k->id,
+	json_t *v = json_pack("{s:I, s:o, s:I, s:o, s:o, s:s, s:o, s:b, s:o, s:o, s:o, s:o}", "id", (json_int_t)k->id,
 	                      "user", output_text(k->username), "user_id", (json_int_t)k->user_id, "name",
-	                      output_text(k->name), "scopes", scopes_json(k->scopes), "state", k->state, "is_active",
+	                      output_text(k->name), "scopes", scopes_json(k->scopes), "state", k->state, "replaced_by",
+	                      k->replaced_by != 0 ? json_integer((json_int_t)k->replaced_by) : json_null(), "is_active",
 	                      (int)k->is_active, "created_at", output_text(k->created_at), "last_used_at",
 	                      output_text(k->last_used_at), "expires_at", output_text(k->expires_at), "revoked_at",
 	                      output_text(k->revoked_at));
@@ -99,4 +101,62 @@ void rows_key_table(FILE *f, const struct admin_keys *list)
 	output_table(f, COLUMNS, heads, cells, list->count);
 	free(ids);
 	free(cells);
+}
+
+uint64_t rows_effective(const struct admin_number *n, int64_t setting)
+{
+	return n->own ? n->value : (uint64_t)setting;
+}
+
+const char *rows_limit(uint64_t limit, char buf[ROWS_TEXT_MAX])
+{
+	if (limit == 0)
+		return "none";
+	snprintf(buf, ROWS_TEXT_MAX, "%" PRIu64, limit);
+	return buf;
+}
+
+const char *rows_from(const struct admin_number *n, const char *otherwise)
+{
+	return n->own ? "user" : otherwise;
+}
+
+/* Whole ones, rounded down. */
+static int64_t percent(uint64_t used, uint64_t limit)
+{
+	if (used > INT64_MAX / 100)
+		used = INT64_MAX / 100;
+	return (int64_t)(used * 100 / limit);
+}
+
+json_t *rows_percent_json(uint64_t used, uint64_t limit)
+{
+	return limit != 0 ? json_integer(percent(used, limit)) : json_null();
+}
+
+const char *rows_percent_text(uint64_t used, uint64_t limit, char buf[ROWS_TEXT_MAX])
+{
+	if (limit == 0)
+		return NULL;
+	snprintf(buf, ROWS_TEXT_MAX, "%" PRId64 " %%", percent(used, limit));
+	return buf;
+}
+
+const char *rows_time(int64_t seconds, char buf[ROWS_TEXT_MAX])
+{
+	time_t t = seconds;
+	struct tm tm;
+
+	CHECK(gmtime_r(&t, &tm) != NULL && strftime(buf, ROWS_TEXT_MAX, "%Y-%m-%dT%H:%M:%SZ", &tm) > 0);
+	return buf;
+}
+
+json_t *rows_names_json(const char *const *names, size_t count, unsigned set)
+{
+	json_t *v = json_array();
+
+	for (size_t i = 0; i < count; i++)
+		if ((set & 1u << i) != 0)
+			json_array_append_new(v, json_string(names[i]));
+	return v;
 }

@@ -12,6 +12,8 @@ static const struct {
 } refusals[] = {
 	{ "api_keys_name_length", ERR_INVALID, "a key's name has 1 to 255 characters" },
 	{ "api_keys_scopes_known", ERR_INVALID, "the scopes of a key are read, upload and admin" },
+	{ "ip_whitelist_description_length", ERR_INVALID, "a description has at most 1000 characters" },
+	{ "ip_whitelist_unique", ERR_EXISTS, "this block is on the user's list already" },
 	{ "users_email_grammar", ERR_INVALID, "this is no e-mail address (one @, no blanks, at most 254 characters)" },
 	{ "users_email_unique", ERR_EXISTS, "this e-mail address belongs to another user" },
 	{ "users_username_grammar", ERR_INVALID,

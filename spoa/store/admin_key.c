@@ -9,15 +9,19 @@
 #include "policy/scope.h"
 #include "store/admin_user.h"
 
+#define CREATED   ADMIN_UTC("k.created_at")
+#define LAST_USED ADMIN_UTC("k.last_used_at")
+#define EXPIRES   ADMIN_UTC("k.expires_at")
+#define REVOKED   ADMIN_UTC("k.revoked_at")
+
 /* Of k (a row of api_keys) and u (its user). */
-#define KEY_COLUMNS                                                                                                    \
-	"k.id, k.user_id, u.username, k.name, array_to_string(k.scopes, ','), "                                        \
-	"CASE WHEN k.revoked_at IS NOT NULL THEN 'revoked' WHEN NOT k.is_active THEN 'inactive' "                      \
-	"WHEN k.expires_at <= now() THEN 'expired' ELSE 'active' END, k.is_active, " ADMIN_UTC(                        \
-	        "k.created_at") ", " ADMIN_UTC("k.last_used_at") ", " ADMIN_UTC("k.expires_at") ", " ADMIN_UTC("k."    \
-	                                                                                                       "revok" \
-	                                                                                                       "ed_"   \
-	                                                                                                       "at")
+#define KEY_COLUMNS                                                                                                   \
+	"k.id, k.user_id, u.username, k.name, array_to_string(k.scopes, ','), "                                       \
+	"CASE WHEN k.revoked_at IS NOT NULL THEN 'revoked' WHEN NOT k.is_active THEN 'inactive' "                     \
+	"WHEN k.expires_at <= now() THEN 'expired' WHEN k.replaced_by IS NOT NULL THEN 'rotated' ELSE 'active' END, " \
+	"coalesce(k.replaced_by, 0), k.is_active, " CREATED ", " LAST_USED ", " EXPIRES ", " REVOKED
+
+#define KEYS_WHERE "SELECT " KEY_COLUMNS " FROM api_keys k JOIN users u ON u.id = k.user_id WHERE "
 
 void admin_keys_free(struct admin_keys *list)
 {
@@ -42,15 +46,17 @@ static enum err keys_query(struct pg_sync *db, const char *sql, int nparams, con
 		if (err == ERR_OK)
 			err = pg_result_u64(out->rows, i, 1, &k->user_id);
 		if (err == ERR_OK)
-			err = pg_result_bool(out->rows, i, 6, &k->is_active);
+			err = pg_result_u64(out->rows, i, 6, &k->replaced_by);
+		if (err == ERR_OK)
+			err = pg_result_bool(out->rows, i, 7, &k->is_active);
 		k->username = pg_result_value(out->rows, i, 2).p;
 		k->name = pg_result_value(out->rows, i, 3).p;
 		k->scopes = pg_result_value(out->rows, i, 4).p;
 		k->state = pg_result_value(out->rows, i, 5).p;
-		k->created_at = pg_result_value(out->rows, i, 7).p;
-		k->last_used_at = pg_result_value(out->rows, i, 8).p;
-		k->expires_at = pg_result_value(out->rows, i, 9).p;
-		k->revoked_at = pg_result_value(out->rows, i, 10).p;
+		k->created_at = pg_result_value(out->rows, i, 8).p;
+		k->last_used_at = pg_result_value(out->rows, i, 9).p;
+		k->expires_at = pg_result_value(out->rows, i, 10).p;
+		k->revoked_at = pg_result_value(out->rows, i, 11).p;
 	}
 	if (err != ERR_OK) {
 		admin_keys_free(out);
@@ -92,15 +98,12 @@ static enum err make_key(const char *pepper, uint64_t id, char text[KEY_TEXT_MAX
 static enum err create_in_transaction(struct pg_sync *db, const char *pepper, const struct admin_key_wish *wish,
                                       char text[KEY_TEXT_MAX], struct admin_keys *out, char *error)
 {
-	char hash[KEY_HASH_HEX], scopes[SCOPES_TEXT_MAX], id_text[24], user_id[24], lifetime[24];
-	struct admin_users user;
+	char hash[KEY_HASH_HEX], scopes[SCOPES_TEXT_MAX], id_text[ADMIN_ID_MAX], user_id[ADMIN_ID_MAX], lifetime[24];
 	uint64_t id = 0;
 
-	enum err err = admin_user_find(db, wish->user, &user, error);
+	enum err err = admin_user_id(db, wish->user, user_id, error);
 	if (err != ERR_OK)
 		return err;
-	snprintf(user_id, sizeof(user_id), "%" PRIu64, user.items[0].id);
-	admin_users_free(&user);
 	err = next_key_id(db, &id, error);
 	if (err == ERR_OK)
 		err = make_key(pepper, id, text, hash, error);
@@ -150,22 +153,124 @@ enum err admin_key_create(struct pg_sync *db, const char *pepper, const struct a
 enum err admin_key_list(struct pg_sync *db, const char *user, struct admin_keys *out, char *error)
 {
 	const char *params[] = { NULL };
-	struct admin_users found;
-	char id[24];
+	char id[ADMIN_ID_MAX];
 
 	memset(out, 0, sizeof(*out));
 	if (user != NULL) {
-		enum err err = admin_user_find(db, user, &found, error);
+		enum err err = admin_user_id(db, user, id, error);
 		if (err != ERR_OK)
 			return err;
-		snprintf(id, sizeof(id), "%" PRIu64, found.items[0].id);
-		admin_users_free(&found);
 		params[0] = id;
 	}
-	return keys_query(db,
-	                  "SELECT " KEY_COLUMNS " FROM api_keys k JOIN users u ON u.id = k.user_id "
-	                  "WHERE $1::bigint IS NULL OR k.user_id = $1 ORDER BY k.id",
-	                  1, params, out, error);
+	return keys_query(db, KEYS_WHERE "$1::bigint IS NULL OR k.user_id = $1 ORDER BY k.id", 1, params, out, error);
+}
+
+/*
+ * Locks the key's user, then the key: the order of admin_user_delete(), and all before the first change. Says why the
+ * key cannot be rotated. A rotation that runs beside this one has set replaced_by when the lock is ours.
+ */
+static enum err lock_for_rotation(struct pg_sync *db, const char *id, char *error)
+{
+	char user_id[ADMIN_ID_MAX];
+	const char *params[] = { id };
+	struct admin_users users;
+	struct admin_keys found;
+
+	enum err err = keys_query(db, KEYS_WHERE "k.id = $1", 1, params, &found, error);
+	if (err != ERR_OK)
+		return err;
+	snprintf(user_id, sizeof(user_id), "%" PRIu64, found.count == 1 ? found.items[0].user_id : 0);
+	bool there = found.count == 1;
+	admin_keys_free(&found);
+	if (!there)
+		return admin_fail(error, ERR_NOT_FOUND, "there is no key %s", id);
+	params[0] = user_id;
+	err = pg_sync_exec(db, "SELECT FROM users WHERE id = $1 FOR SHARE", 1, params, NULL);
+	if (err != ERR_OK)
+		return admin_db_fail(db, err, error);
+	err = admin_user_find(db, user_id, &users, error);
+	if (err != ERR_OK)
+		return err;
+	admin_users_free(&users);
+	params[0] = id;
+	err = keys_query(db, KEYS_WHERE "k.id = $1 FOR UPDATE OF k", 1, params, &found, error);
+	if (err != ERR_OK)
+		return err;
+	const struct admin_key *k = &found.items[0];
+	if (found.count != 1)
+		err = admin_fail(error, ERR_NOT_FOUND, "there is no key %s", id);
+	else if (k->replaced_by != 0)
+		err = admin_fail(error, ERR_BAD_STATE, "key %s was rotated already: key %" PRIu64 " replaced it", id,
+		                 k->replaced_by);
+	else if (k->revoked_at != NULL)
+		err = admin_fail(error, ERR_BAD_STATE, "key %s was revoked at %s", id, k->revoked_at);
+	else if (!k->is_active)
+		err = admin_fail(error, ERR_BAD_STATE, "key %s is inactive", id);
+	else if (strcmp(k->state, "expired") == 0)
+		err = admin_fail(error, ERR_BAD_STATE, "key %s expired at %s", id, k->expires_at);
+	admin_keys_free(&found);
+	return err;
+}
+
+static enum err rotate_in_transaction(struct pg_sync *db, const char *pepper, const char *old_id, uint64_t grace_s,
+                                      char text[KEY_TEXT_MAX], struct admin_keys *out, char *error)
+{
+	char hash[KEY_HASH_HEX], new_id[ADMIN_ID_MAX], grace[24];
+	const char *made[] = { new_id, hash, old_id };
+	const char *ended[] = { old_id, new_id, grace_s != 0 ? grace : NULL };
+	uint64_t id = 0;
+
+	enum err err = lock_for_rotation(db, old_id, error);
+	if (err == ERR_OK)
+		err = next_key_id(db, &id, error);
+	if (err == ERR_OK)
+		err = make_key(pepper, id, text, hash, error);
+	if (err != ERR_OK)
+		return err;
+	snprintf(new_id, sizeof(new_id), "%" PRIu64, id);
+	snprintf(grace, sizeof(grace), "%" PRIu64, grace_s);
+	err = pg_sync_exec(db,
+	                   "INSERT INTO api_keys (id, user_id, key_hash, name, scopes, expires_at) "
+	                   "SELECT $1, user_id, $2, name, scopes, expires_at FROM api_keys WHERE id = $3",
+	                   3, made, NULL);
+	/* least() leaves NULL out: a key that would never have ended ends after the grace. */
+	if (err == ERR_OK)
+		err = pg_sync_exec(db,
+		                   "UPDATE api_keys SET replaced_by = $2, is_active = $3::bigint IS NOT NULL, "
+		                   "revoked_at = CASE WHEN $3::bigint IS NULL THEN now() END, "
+		                   "expires_at = least(expires_at, now() + $3::bigint * interval '1 second') "
+		                   "WHERE id = $1",
+		                   3, ended, NULL);
+	if (err != ERR_OK)
+		return admin_db_fail(db, err, error);
+	err = keys_query(db, KEYS_WHERE "k.id IN ($1, $2) ORDER BY k.id = $2 DESC", 2, ended, out, error);
+	if (err != ERR_OK)
+		return err;
+	CHECK(out->count == 2);
+	err = pg_sync_commit(db);
+	return err == ERR_OK ? ERR_OK : admin_db_fail(db, err, error);
+}
+
+enum err admin_key_rotate(struct pg_sync *db, const char *pepper, uint64_t id, uint64_t grace_s,
+                          char text[KEY_TEXT_MAX], struct admin_keys *out, char *error)
+{
+	char id_text[ADMIN_ID_MAX];
+
+	memset(out, 0, sizeof(*out));
+	text[0] = '\0';
+	if (id > INT64_MAX)
+		return admin_fail(error, ERR_NOT_FOUND, "there is no key %" PRIu64, id);
+	snprintf(id_text, sizeof(id_text), "%" PRIu64, id);
+	enum err err = pg_sync_begin(db);
+	if (err != ERR_OK)
+		return admin_db_fail(db, err, error);
+	err = rotate_in_transaction(db, pepper, id_text, grace_s, text, out, error);
+	if (err != ERR_OK) {
+		explicit_bzero(text, KEY_TEXT_MAX);
+		admin_keys_free(out);
+		pg_sync_rollback(db);
+	}
+	return err;
 }
 
 enum err admin_key_revoke(struct pg_sync *db, uint64_t id, struct admin_keys *out, char *error)

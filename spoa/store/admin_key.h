@@ -18,9 +18,11 @@ struct admin_key {
 	uint64_t id;
 	uint64_t user_id;
 	const char *username;
-	const char *name;   /* NULL: none */
-	const char *scopes; /* comma list */
-	const char *state;  /* "active", "inactive", "expired" or "revoked"; says nothing about the user */
+	const char *name;     /* NULL: none */
+	const char *scopes;   /* comma list */
+	const char *state;    /* "active", "rotated", "inactive", "expired" or "revoked"; says nothing about the user */
+	uint64_t replaced_by; /* the key that took over, 0: none. "rotated": it has, and this one passes until it
+	                         expires */
 	bool is_active;
 	const char *created_at;
 	const char *last_used_at;
@@ -45,6 +47,15 @@ struct admin_key_wish {
 
 /* Makes a key. text is the only copy: show it and wipe it. On a failure it is empty. */
 MUST_CHECK enum err admin_key_create(struct pg_sync *db, const char *pepper, const struct admin_key_wish *wish,
+                                     char text[KEY_TEXT_MAX], struct admin_keys *out, char *error);
+
+/*
+ * Makes a key with the user, name, scopes and expiry of key `id`, which ends in grace_s seconds (or when it would have
+ * ended anyway), or at once (0: it is revoked). Of several rotations of a key at the same time one is done.
+ * ERR_BAD_STATE is also a key that passes no more, or was rotated before. out->items[0] is the new key, [1] the old
+ * one; text as above.
+ */
+MUST_CHECK enum err admin_key_rotate(struct pg_sync *db, const char *pepper, uint64_t id, uint64_t grace_s,
                                      char text[KEY_TEXT_MAX], struct admin_keys *out, char *error);
 
 /* The keys of a user, or all (user == NULL), by id. */

@@ -89,20 +89,29 @@ enum err admin_user_find(struct pg_sync *db, const char *user, struct admin_user
 	return err;
 }
 
-/* Finds the user, then runs a change whose $1 is the id and which gives USER_COLUMNS, but nothing for a deleted one. */
-static enum err users_change(struct pg_sync *db, const char *user, const char *sql, int nparams, const char **params,
-                             struct admin_users *out, char *error)
+enum err admin_user_id(struct pg_sync *db, const char *user, char id[ADMIN_ID_MAX], char *error)
 {
 	struct admin_users found;
-	char id[24];
 
-	memset(out, 0, sizeof(*out));
 	enum err err = admin_user_find(db, user, &found, error);
 	if (err != ERR_OK)
 		return err;
 	CHECK(found.count == 1 && found.items != NULL);
-	snprintf(id, sizeof(id), "%" PRIu64, found.items[0].id);
+	snprintf(id, ADMIN_ID_MAX, "%" PRIu64, found.items[0].id);
 	admin_users_free(&found);
+	return ERR_OK;
+}
+
+/* Finds the user, then runs a change whose $1 is the id and which gives USER_COLUMNS, but nothing for a deleted one. */
+static enum err users_change(struct pg_sync *db, const char *user, const char *sql, int nparams, const char **params,
+                             struct admin_users *out, char *error)
+{
+	char id[ADMIN_ID_MAX];
+
+	memset(out, 0, sizeof(*out));
+	enum err err = admin_user_id(db, user, id, error);
+	if (err != ERR_OK)
+		return err;
 	params[0] = id;
 	err = users_query(db, sql, nparams, params, out, error);
 	params[0] = NULL;
@@ -130,16 +139,12 @@ enum err admin_user_set_active(struct pg_sync *db, const char *user, bool active
  */
 static enum err lock_user_and_keys(struct pg_sync *db, const char *user, char *error)
 {
-	struct admin_users found;
-	char id[24];
+	char id[ADMIN_ID_MAX];
 	const char *params[] = { id };
 
-	enum err err = admin_user_find(db, user, &found, error);
+	enum err err = admin_user_id(db, user, id, error);
 	if (err != ERR_OK)
 		return err;
-	CHECK(found.count == 1 && found.items != NULL);
-	snprintf(id, sizeof(id), "%" PRIu64, found.items[0].id);
-	admin_users_free(&found);
 	err = pg_sync_exec(db, "SELECT FROM users WHERE id = $1 FOR UPDATE", 1, params, NULL);
 	if (err == ERR_OK)
 		err = pg_sync_exec(db, "SELECT FROM api_keys WHERE user_id = $1 ORDER BY id FOR UPDATE", 1, params,
@@ -152,7 +157,7 @@ static enum err delete_in_transaction(struct pg_sync *db, const char *user, stru
 {
 	const char *params[] = { NULL };
 	struct pg_result *revoked = NULL;
-	char id[24];
+	char id[ADMIN_ID_MAX];
 
 	enum err err = lock_user_and_keys(db, user, error);
 	if (err != ERR_OK)

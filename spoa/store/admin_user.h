@@ -15,6 +15,8 @@
 #include "io/pg_sync.h"
 #include "store/admin_error.h"
 
+#define ADMIN_ID_MAX 24 /* an id as text, with its NUL */
+
 /* The texts belong to the list that the user is in. */
 struct admin_user {
 	uint64_t id;
@@ -39,6 +41,8 @@ MUST_CHECK enum err admin_user_add(struct pg_sync *db, const char *username, con
                                    char *error);
 MUST_CHECK enum err admin_user_list(struct pg_sync *db, struct admin_users *out, char *error);
 MUST_CHECK enum err admin_user_find(struct pg_sync *db, const char *user, struct admin_users *out, char *error);
+/* The same, for statements: the id as the text of a parameter. */
+MUST_CHECK enum err admin_user_id(struct pg_sync *db, const char *user, char id[ADMIN_ID_MAX], char *error);
 MUST_CHECK enum err admin_user_set_active(struct pg_sync *db, const char *user, bool active, struct admin_users *out,
                                           char *error);
 

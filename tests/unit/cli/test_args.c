@@ -61,6 +61,60 @@ static void options_go_to_their_place(void **state)
 	assert_int_equal(a.nwords, 0);
 }
 
+static void a_command_may_be_one_word(void **state)
+{
+	struct args a;
+
+	(void)state;
+	assert_int_equal(parse("--json usage ann --month 2026-01", &a), ERR_OK);
+	assert_non_null(a.command);
+	assert_string_equal(a.command->group, "usage");
+	assert_null(a.command->verb);
+	assert_int_equal(a.nwords, 1);
+	assert_string_equal(a.words[0], "ann");
+	assert_string_equal(a.options[0], "2026-01");
+	/* What would be a verb elsewhere. */
+	assert_int_equal(parse("usage show", &a), ERR_OK);
+	assert_string_equal(a.words[0], "show");
+	assert_int_equal(parse("usage --help", &a), ERR_OK);
+	assert_non_null(a.command);
+	assert_int_equal(a.nwords, 0);
+}
+
+static void the_first_option_of_several_is_enough(void **state)
+{
+	struct args a;
+
+	(void)state;
+	assert_int_equal(parse("limit set ann --burst 5", &a), ERR_OK);
+	assert_string_equal(a.options[2], "5");
+	assert_int_equal(
+	        parse("quota set ann --requests -5 --bandwidth-mb 1 --storage-mb 2 --reset-day 3 --shadow none", &a),
+	        ERR_OK);
+	assert_string_equal(a.options[0], "-5");
+	assert_string_equal(a.options[4], "none");
+	assert_int_equal(parse("limit set ann --help", &a), ERR_OK);
+}
+
+/* What the parser and the help take for granted of the table. */
+static void the_table_is_sound(void **state)
+{
+	size_t count;
+	const struct cli_command *table = cli_commands(&count);
+	char name[CLI_NAME_MAX];
+
+	(void)state;
+	for (size_t i = 0; i < count; i++) {
+		assert_true(table[i].min_args <= table[i].max_args && table[i].max_args <= CLI_ARGS_MAX);
+		assert_true(strlen(cli_command_name(&table[i], name)) < CLI_NAME_MAX - 1);
+		assert_true(!table[i].needs_option || table[i].options[0].name != NULL);
+		for (size_t k = 0; k < count; k++)
+			assert_true(k == i || strcmp(table[k].group, table[i].group) != 0 ||
+			            (table[k].verb != NULL && table[i].verb != NULL &&
+			             strcmp(table[k].verb, table[i].verb) != 0));
+	}
+}
+
 static void wrong_lines_say_what_is_wrong(void **state)
 {
 	static const struct {
@@ -84,9 +138,17 @@ static void wrong_lines_say_what_is_wrong(void **state)
 		{ "user list -x", "there is no option -x" },
 		{ "user list --config", "--config needs a value" },
 		{ "user list --config a --config b", "--config was given twice" },
-		{ "user list --dir a --email b --name c --scopes d --expires e", "too many options" },
+		{ "user list --dir a --email b --name c --scopes d --expires e --grace f --burst g",
+		  "too many options" },
 		{ "key revoke", "key revoke needs KEY_ID" },
-		{ "limit set ann", "there is no command limit" },
+		{ "limits set ann", "there is no command limits" },
+		{ "limit set ann", "limit set needs at least one of --per-minute, --per-hour, --burst, --shadow" },
+		{ "quota set", "quota set needs USER" },
+		{ "quota set ann --per-hour 1", "quota set has no option --per-hour" },
+		{ "usage", "usage needs USER" },
+		{ "usage ann bob", "usage: too many arguments" },
+		{ "usage ann --grace 1h", "usage has no option --grace" },
+		{ "usage 1 2 3 4 5 6 7", "too many arguments" },
 	};
 	struct args a;
 
@@ -169,14 +231,89 @@ static void durations(void **state)
 	assert_int_equal(kept, 7);
 }
 
+static void changes(void **state)
+{
+	static const struct {
+		const char *text;
+		enum err err;
+		struct admin_change change;
+	} rows[] = {
+		{ NULL, ERR_OK, { false, { false, 0 } } },
+		{ "default", ERR_OK, { true, { false, 0 } } },
+		{ "3", ERR_OK, { true, { true, 3 } } },
+		{ "9", ERR_OK, { true, { true, 9 } } },
+		{ "2", ERR_RANGE, { false, { false, 0 } } },
+		{ "10", ERR_RANGE, { false, { false, 0 } } },
+		{ "18446744073709551615", ERR_RANGE, { false, { false, 0 } } },
+		{ "18446744073709551619", ERR_RANGE, { false, { false, 0 } } },
+		{ "", ERR_INVALID, { false, { false, 0 } } },
+		{ "-3", ERR_INVALID, { false, { false, 0 } } },
+		{ "+3", ERR_INVALID, { false, { false, 0 } } },
+		{ "3.0", ERR_INVALID, { false, { false, 0 } } },
+		{ "03", ERR_INVALID, { false, { false, 0 } } },
+		{ "3 ", ERR_INVALID, { false, { false, 0 } } },
+		{ "Default", ERR_INVALID, { false, { false, 0 } } },
+		{ "none", ERR_INVALID, { false, { false, 0 } } },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct admin_change c = { 0 };
+		assert_int_equal(args_change(rows[i].text, 3, 9, &c), rows[i].err);
+		assert_int_equal(c.given, rows[i].change.given);
+		assert_int_equal(c.to.own, rows[i].change.to.own);
+		assert_int_equal(c.to.value, rows[i].change.to.value);
+	}
+}
+
+static void lists_of_names(void **state)
+{
+	static const char *const names[] = { "minute", "hour" };
+	static const char *const wrong[] = { "",      ",",       "minute,",   ",hour",       "minute,minute",
+		                             "minut", "minutes", "hour,none", "minute hour", "Hour" };
+	unsigned set = 7;
+
+	(void)state;
+	assert_int_equal(args_names("none", names, 2, &set), ERR_OK);
+	assert_int_equal(set, 0);
+	assert_int_equal(args_names("minute", names, 2, &set), ERR_OK);
+	assert_int_equal(set, 1);
+	assert_int_equal(args_names("hour,minute", names, 2, &set), ERR_OK);
+	assert_int_equal(set, 3);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		assert_int_equal(args_names(wrong[i], names, 2, &set), ERR_INVALID);
+		assert_int_equal(set, 3);
+	}
+}
+
+static void months(void **state)
+{
+	static const char *const right[] = { "2026-01", "2026-12", "1999-10", "9999-09" };
+	static const char *const wrong[] = { "",         "2026",       "2026-",    "2026-1",  "2026-13",  "2026-00",
+		                             "2026-001", "26-01",      "02026-01", "0026-01", "2026/01",  "202601",
+		                             "2026-1x",  "2026-01-01", " 2026-01", "2026--1", "2026-01 ", "last" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(right) / sizeof(right[0]); i++)
+		assert_int_equal(args_month(right[i]), ERR_OK);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		assert_int_equal(args_month(wrong[i]), ERR_INVALID);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(options_may_stand_anywhere),
 		cmocka_unit_test(options_go_to_their_place),
+		cmocka_unit_test(a_command_may_be_one_word),
+		cmocka_unit_test(the_first_option_of_several_is_enough),
+		cmocka_unit_test(the_table_is_sound),
 		cmocka_unit_test(wrong_lines_say_what_is_wrong),
 		cmocka_unit_test(json_is_known_though_the_line_is_wrong),
 		cmocka_unit_test(help_needs_no_finished_command),
+		cmocka_unit_test(changes),
+		cmocka_unit_test(lists_of_names),
+		cmocka_unit_test(months),
 		cmocka_unit_test(durations),
 	};
 	return cmocka_run_group_tests_name("cli/args", tests, NULL, NULL);
