@@ -73,6 +73,7 @@ binaries := $(foreach p,$(PROGRAMS),$(if $(wildcard spoa/$(p)/main.c),$(BIN)/$(p
 standin := $(if $(wildcard tests/standin/main.c),$(O)/tests/imgproxy-standin)
 pacer := $(O)/tests/pacer
 skew := $(O)/tests/skew.so
+live := $(O)/tests/leases-live
 
 .PHONY: help
 help: ## list the targets
@@ -193,9 +194,15 @@ export GATEWAY_PACER := $(abspath $(pacer))
 export GATEWAY_SKEW := $(abspath $(skew))
 export GATEWAY_BENCH_DIR := $(abspath $(O)/bench)
 
+$(live): tests/integration/leases_live.c $(call archive,store $(uses_store)) $(O)/flags
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	@$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS) $(LDFLAGS) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group \
+		$(call link_libs,store $(uses_store)) -lcmocka
 
 PYTEST_ARGS ?=
 .PHONY: test-integration
+test-integration: build $(pacer) $(skew) $(bench_programs) $(live) ## real HAProxy, PostgreSQL, Redis and the programs, on ports and folders of their own
 	@/usr/bin/python3 -m pytest -q -p no:cacheprovider tests/integration $(PYTEST_ARGS)
 
 # ROWS=verdict, latency, size or change (or several of them): these alone.

@@ -6,6 +6,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=0}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
 jobs=-j$(nproc)
+# Most of these tests wait most of the time: three files run beside each other.
+beside="-n 3 --dist loadfile -m 'not serial'"
 began=$SECONDS
 
 stage() {
@@ -26,8 +28,9 @@ quiet_make() {
 stage "packages" compose/local/setup.sh run test
 stage "build" quiet_make "$jobs" build
 stage "unit tests" quiet_make "$jobs" test-unit
-stage "integration tests" quiet_make test-integration
+stage "integration tests" quiet_make test-integration PYTEST_ARGS="$beside"
+stage "integration tests that measure" quiet_make test-integration PYTEST_ARGS="-m serial"
 stage "build with ASan and UBSan" quiet_make "$jobs" SANITIZE=address,undefined build
 stage "unit tests with ASan and UBSan" quiet_make "$jobs" SANITIZE=address,undefined test-unit
-stage "integration tests with ASan and UBSan" quiet_make SANITIZE=address,undefined test-integration
+stage "integration tests with ASan and UBSan" quiet_make SANITIZE=address,undefined test-integration PYTEST_ARGS="$beside"
 printf '\nall tests passed in %d s\n' $((SECONDS - began))

@@ -1,13 +1,15 @@
 #!/bin/bash
-# Installs the Debian 12 packages that the groups named as arguments need: run, test, lint (all when none is named).
+# Installs the Debian 12 packages that the groups named as arguments need: run, test, lint (all three when none is named)
+# and bench.
 # Asks dpkg first: when nothing is missing it ends at once and needs neither root nor the network.
 set -euo pipefail
 
 run=(gcc make libc6-dev pkg-config libev-dev liblmdb-dev libpq-dev libhiredis-dev libssl-dev libmicrohttpd-dev
     libjansson-dev libyaml-dev zlib1g-dev libvips-dev haproxy postgresql-15 postgresql-client-15 redis-server curl
     python3 ca-certificates procps util-linux passwd)
-test=(libcmocka-dev python3-pytest python3-psycopg2 python3-redis python3-requests python3-pil)
+test=(libcmocka-dev python3-pytest python3-pytest-xdist python3-psycopg2 python3-redis python3-requests python3-pil python3-lmdb nginx-light)
 lint=(clang clang-format clang-tidy cppcheck shellcheck valgrind libclang-rt-14-dev lcov)
+bench=(nginx-light)
 
 fail() {
     echo "setup.sh: $*" >&2
@@ -21,7 +23,8 @@ for group in "$@"; do
     run) wanted+=("${run[@]}") ;;
     test) wanted+=("${test[@]}") ;;
     lint) wanted+=("${lint[@]}") ;;
-    *) fail "unknown group '$group' (run, test, lint)" ;;
+    bench) wanted+=("${bench[@]}") ;;
+    *) fail "unknown group '$group' (run, test, lint, bench)" ;;
     esac
 done
 

@@ -14,12 +14,17 @@ import pytest  # noqa: E402
 import helpers  # noqa: E402
 import helpers_images  # noqa: E402
 import processes  # noqa: E402
+from cluster import Cluster  # noqa: E402
 from load import Load  # noqa: E402
 
 KEEP_AT_MOST = 20
 
 _live = []  # every stack that runs now
 _kept = []  # (what failed, folder with the logs)
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "serial: measures, and so runs with nothing beside it, and without sanitizers")
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -38,8 +43,8 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(f"logs of {what}: {folder}")
 
 
-def _open(settings=None, environ=None):
-    stack = helpers.GatewayStack(settings, environ)
+def _open(settings=None, environ=None, **more):
+    stack = helpers.GatewayStack(settings, environ, **more)
     _live.append(stack)
     return stack
 
@@ -112,6 +117,41 @@ def _factory():
                 _close(own)
             except BaseException as error:  # the others must end too
                 errors.append(error)
+        if errors:
+            raise errors[0]
+
+
+@pytest.fixture(scope="module")
+def module_cluster():
+    """A function that starts several hosts on one PostgreSQL and one Redis, for all tests of one file."""
+    yield from _clusters()
+
+
+def _clusters():
+    made = []
+
+    def make(**more):
+        stacks = []
+
+        def open_stack(*args, **options):
+            stacks.append(_open(*args, **options))
+            return stacks[-1]
+
+        made.append((Cluster(open_stack, **more), stacks))
+        made[-1][0].start()
+        return made[-1][0]
+
+    try:
+        yield make
+    finally:
+        errors = []
+        for cluster, stacks in reversed(made):
+            # Those that joined first: what they lean on ends last.
+            for end in [cluster.close, *(lambda own=own: _close(own) for own in reversed(stacks))]:
+                try:
+                    end()
+                except BaseException as error:
+                    errors.append(error)
         if errors:
             raise errors[0]
 

@@ -102,14 +102,15 @@ class Layout:
         return self.path("run", "pids")
 
     def prepare(self):
-        self._prepare_state()
+        self.prepare_state()
         for name in ("log", "run", "run/pids", "stack"):
             self.folder(name, 0o755, mine=False)
         self.sockets = self._prepare_sockets()
         self.folder("agent", 0o750)
         self._copies = {}
 
-    def _prepare_state(self):
+    def prepare_state(self):
+        """Makes the state folder alone, where the user of the parts can reach it."""
         if os.path.islink(self.link) and not os.path.isdir(self.link):
             os.makedirs(os.path.realpath(self.link), exist_ok=True)
         try:

@@ -102,6 +102,7 @@ class Part:
         self.layout = stack.layout
         self.process = None
         self.wanted = False  # somebody started it and nobody stopped it since
+        self.more_environment = {}  # of the next start; for tests
         self._log_start = 0
 
     # ---- what a subclass gives -------------------------------------------------------------------------------------
@@ -163,7 +164,8 @@ class Part:
         try:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=fd, stderr=fd, cwd=self.layout.state, umask=0o027,
-                start_new_session=True, env={**self.stack.base_environment(), **self.environment()},
+                start_new_session=True,
+                env={**self.stack.base_environment(), **self.environment(), **self.more_environment},
                 **self.layout.account.popen_args())
         except OSError as error:
             raise StackError(f"{self.name}: cannot start {command[4]}: {error.strerror}") from error

@@ -36,16 +36,19 @@ class Stack:
     environ    the environment to read, os.environ unless given
     durable    False makes PostgreSQL careless with the disk, which suits tests
     say        called with lines for a person
+    foreign    addresses of two image servers that run already; none are started then
 
     Use prepare() and the parts one by one, or start() for everything. No state is kept outside of the object.
     """
 
-    def __init__(self, root, state_dir=None, ports="auto", settings=None, environ=None, durable=True, say=None):
+    def __init__(self, root, state_dir=None, ports="auto", settings=None, environ=None, durable=True, say=None,
+                 foreign=()):
         self.root = os.path.realpath(root)
         self.auto = ports == "auto"
         self.environ = dict(os.environ if environ is None else environ)
         self.durable = durable
         self.say = say or (lambda line: None)
+        self.foreign = tuple(foreign)
         self._given = dict(settings or {})
         self._temporary = state_dir is None
         if state_dir is None:
@@ -75,7 +78,8 @@ class Stack:
         self.table = load_table(self.root)
         kept = self._secrets()
         free = self._choose_ports()
-        image = [self._value(f"IMGPROXY_{n}_ADDR") or f"127.0.0.1:{free[f'IMGPROXY_{n}']}" for n in (1, 2)]
+        image = self.foreign or [
+            self._value(f"IMGPROXY_{n}_ADDR") or f"127.0.0.1:{free[f'IMGPROXY_{n}']}" for n in (1, 2)]
         weights = [self._weight(n) for n in (1, 2)]
         self.image_servers = [ImageServer(self, n, image[n - 1], weights[n - 1]) for n in (1, 2)]
         parts = []
@@ -86,7 +90,7 @@ class Stack:
         if redis is None:
             parts.append(Redis(self, free["REDIS"]))
             redis = parts[-1].address
-        parts += [*self.image_servers, Agent(self), Api(self), HAProxy(self)]
+        parts += [*(() if self.foreign else self.image_servers), Agent(self), Api(self), HAProxy(self)]
         self.parts = {part.name: part for part in parts}
         self.settings = self._effective(kept, free, database, redis)
         if not os.path.isdir(self.settings["UPLOADS_DIR"]):
