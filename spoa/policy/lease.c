@@ -542,6 +542,15 @@ uint32_t lease_take_back(struct limit_slot *slot, uint64_t end_ms)
 	return 0;
 }
 
+/* What this host owes beside it does not become more. */
+static void less_known(_Atomic uint64_t *word, _Atomic uint64_t *cut, int64_t by_us, uint64_t now_ns)
+{
+	uint64_t before = load(word);
+
+	lower_tat(word, by_us);
+	keep_debt(cut, before, load(word), gcra_now(now_ns));
+}
+
 void lease_back(struct limit_slot *slot, const struct lease_ask *ask, uint32_t granted, uint32_t tokens,
                 uint64_t now_ns, struct lease_result *out)
 {
@@ -551,7 +560,7 @@ void lease_back(struct limit_slot *slot, const struct lease_ask *ask, uint32_t g
 	if (now_ns > ask->now_ns + LEASE_MS * NS_PER_MS)
 		out->minute_back_us = out->hour_back_us = 0;
 	if (ask->minute)
-		lower_tat(&slot->minute, out->minute_back_us);
+		less_known(&slot->minute, &slot->cut_minute, out->minute_back_us, now_ns);
 	if (ask->hour)
-		lower_tat(&slot->hour, out->hour_back_us);
+		less_known(&slot->hour, &slot->cut_hour, out->hour_back_us, now_ns);
 }

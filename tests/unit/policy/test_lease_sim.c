@@ -808,6 +808,31 @@ static void test_what_a_killed_worker_held_goes_back(void **state)
 	assert_int_equal(result.month_back, 0);
 }
 
+/* What was admitted while cut off is a debt of its own: a lease beside it that goes back leaves it as it is. */
+static void test_a_debt_beside_a_lease(void **state)
+{
+	(void)state;
+	const struct scenario s = { .hosts = 1, .per_minute = 600, .burst = 100 };
+	struct lease_ask ask, next;
+	struct lease_result result;
+	begin(&s, 1);
+	struct host *h = &sim.hosts[0];
+	uint64_t ns = host_ns(h), later = ns + LEASE_GIVE_MS * NS_PER_MS;
+	struct limits_take t = { .mode = LIMITS_CUT_OFF, .hosts = 1, .now_ns = ns, .now = NOW_S };
+	lease_ask_make(h->slot, &sim.limits, 1, 10, ns, NOW_S, h->offset_us, &ask);
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(limits_take(memory, h->slot, &sim.limits, &t), LIMITS_TAKEN);
+	/* The reply comes after all of them. */
+	struct lease_reply reply = { .minute_us = ask.now_us + ask.minute_cost_us };
+	lease_settle(h->slot, &ask, &reply, ns, &result);
+	assert_int_equal(result.tokens, 10);
+	assert_int_equal(lease_take_back(h->slot, lease_end_of(&ask)), 10);
+	lease_back(h->slot, &ask, 10, 10, later, &result);
+	assert_int_equal(result.minute_back_us, 1000000);
+	lease_ask_make(h->slot, &sim.limits, 1, 1, later, NOW_S, h->offset_us, &next);
+	assert_in_range(next.minute_debt_us, 1800000, 2000000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -820,6 +845,7 @@ int main(void)
 		cmocka_unit_test(test_the_month),
 		cmocka_unit_test(test_a_month_that_redis_counts_too_low),
 		cmocka_unit_test(test_what_a_killed_worker_held_goes_back),
+		cmocka_unit_test(test_a_debt_beside_a_lease),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
