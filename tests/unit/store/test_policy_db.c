@@ -121,6 +121,50 @@ static void test_reader_sees_commits_only(void **state)
 	assert_string_equal(info.stamp, "0a1b");
 }
 
+/* A reader remembers where records lie: over a renewal only while nothing was committed. */
+static void test_found_again(void **state)
+{
+	struct fixture *f = *state;
+	const uint64_t far = 5 + (UINT64_C(1) << 40); /* remembered in the same place as 5 */
+	const struct policy_key *before = NULL;
+
+	assert_int_equal(policy_db_begin(f->w), ERR_OK);
+	put_key(f->w, 5, 1);
+	put_key(f->w, far, 2);
+	assert_int_equal(policy_db_set_generation(f->w, 1, "0a1b"), ERR_OK);
+	assert_int_equal(policy_db_commit(f->w), ERR_OK);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(policy_db_renew(f->r), ERR_OK);
+		for (int again = 0; again < 2; again++) {
+			const struct policy_key *k = policy_db_key(f->r, 5);
+			assert_non_null(k);
+			assert_int_equal(k->hash[0], 1);
+			assert_true(before == NULL || before == k);
+			before = k;
+		}
+		assert_int_equal(policy_db_key(f->r, far)->hash[0], 2);
+		assert_int_equal(policy_db_key(f->r, far)->hash[0], 2);
+		assert_null(policy_db_user(f->r, 5));
+		assert_null(policy_db_key(f->r, 5 + (UINT64_C(1) << 41)));
+		policy_db_release(f->r);
+	}
+	/* A change of the very record, while no view is held; before its commit, the old one holds. */
+	for (int round = 3; round < 20; round++) {
+		assert_int_equal(policy_db_begin(f->w), ERR_OK);
+		put_key(f->w, 5, (uint8_t)round);
+		for (uint64_t id = 10; id < 200; id++)
+			put_key(f->w, id, (uint8_t)round);
+		assert_int_equal(policy_db_renew(f->r), ERR_OK);
+		assert_int_equal(policy_db_key(f->r, 5)->hash[0], round == 3 ? 1 : round - 1);
+		policy_db_release(f->r);
+		assert_int_equal(policy_db_commit(f->w), ERR_OK);
+		assert_int_equal(policy_db_renew(f->r), ERR_OK);
+		assert_int_equal(policy_db_key(f->r, 5)->hash[0], round);
+		assert_int_equal(policy_db_key(f->r, far)->hash[0], 2);
+		policy_db_release(f->r);
+	}
+}
+
 static void test_record_of_other_layout_is_not_seen(void **state)
 {
 	struct fixture *f = *state;
@@ -485,6 +529,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_unavailable_until_complete, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reader_sees_commits_only, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_found_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_record_of_other_layout_is_not_seen, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_user_with_its_allow_list, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_merge_of_users, setup, teardown),
