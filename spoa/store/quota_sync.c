@@ -281,10 +281,8 @@ static void on_added(void *arg, enum err err, const struct pg_result *r)
 	if (err != ERR_OK) {
 		/* Whether it was carried out or not: it is sent again under its number. */
 		log_failure(q, "cannot add to the counters", err, r);
-		if (err == ERR_REFUSED)
-			q->unknown = false;
-		else if (err != ERR_UNAVAILABLE)
-			q->unknown = true;
+		q->unknown = err != ERR_REFUSED && (q->unknown || err != ERR_UNAVAILABLE);
+		save(q, false);
 		q->step = STEP_IDLE;
 		if (q->done != NULL)
 			finish(q);
@@ -420,15 +418,8 @@ static void next(struct quota_sync *q)
 		finish(q);
 }
 
-static void on_timer(void *arg)
+static void start_round(struct quota_sync *q)
 {
-	struct quota_sync *q = arg;
-
-	/* Whatever PostgreSQL does: what is counted is kept. */
-	quota_slots_sweep(&q->slots);
-	save(q, false);
-	if (!q->up || q->step != STEP_IDLE)
-		return;
 	next(q);
 	if (q->step != STEP_IDLE)
 		return;
@@ -445,6 +436,19 @@ static void on_timer(void *arg)
 	quota_slots_collect(&q->slots);
 	if (q->slots.count > 0)
 		send_addition(q);
+}
+
+/* Whatever PostgreSQL does, what is counted is kept: when it answers, once with what it says, for the disk's sake. */
+static void on_timer(void *arg)
+{
+	struct quota_sync *q = arg;
+	bool waits = !q->up || q->step != STEP_IDLE;
+
+	quota_slots_sweep(&q->slots);
+	if (!waits)
+		start_round(q);
+	if (waits || q->step == STEP_IDLE)
+		save(q, false);
 }
 
 struct quota_sync *quota_sync_new(struct loop *loop, const struct quota_sync_config *config)
