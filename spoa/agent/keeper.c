@@ -25,6 +25,8 @@ struct keeper {
 	struct policy_db *db;
 	struct pg *pg;
 	struct policy_sync *sync;
+	/* On a connection of its own: a load holds the other one in a read-only transaction for seconds. */
+	struct pg *quotas_pg;
 	struct quota_sync *quotas;
 	struct redis *redis; /* NULL without redis.addr */
 	struct hosts *hosts; /* likewise */
@@ -124,7 +126,6 @@ static void on_pg_up(void *arg)
 	struct keeper *k = arg;
 
 	policy_sync_up(k->sync);
-	quota_sync_up(k->quotas);
 }
 
 static void on_pg_down(void *arg, const char *why)
@@ -133,6 +134,20 @@ static void on_pg_down(void *arg, const char *why)
 
 	log_warn("postgres: connection lost, verdicts go on with the policy as it is: %s", why);
 	policy_sync_down(k->sync);
+}
+
+static void on_quotas_up(void *arg)
+{
+	struct keeper *k = arg;
+	quota_sync_up(k->quotas);
+}
+
+/* The other connection has told. */
+static void on_quotas_down(void *arg, const char *why)
+{
+	struct keeper *k = arg;
+
+	(void)why;
 	quota_sync_down(k->quotas);
 }
 
@@ -158,13 +173,27 @@ static void host_name(const struct keeper *k, char *name, size_t size)
 	snprintf(name, size, "%016" PRIx64, k->child.shared->host_id);
 }
 
-static void start_quotas(struct keeper *k)
+static enum err start_quotas(struct keeper *k)
 {
 	const struct settings *s = k->child.settings;
 	_Atomic uint64_t *warnings = k->child.shared->metrics.warnings;
 	char name[32];
+	char error[256];
+	const struct pg_config connection = {
+		.dsn = s->database_dsn,
+		.application_name = "gateway-agent quotas",
+		.on_up = on_quotas_up,
+		.on_down = on_quotas_down,
+		.arg = k,
+	};
+	enum err err = pg_new(k->child.loop, &connection, &k->quotas_pg, error, sizeof(error));
+
+	if (err != ERR_OK) {
+		log_error("database.dsn: %s", error);
+		return err;
+	}
 	const struct quota_sync_config config = {
-		.pg = k->pg,
+		.pg = k->quotas_pg,
 		.db = k->db,
 		.memory = &k->child.shared->counters.limits,
 		.defaults = { .per_minute = (uint64_t)s->rate_limits_user_level_requests_per_minute,
@@ -178,6 +207,7 @@ static void start_quotas(struct keeper *k)
 
 	host_name(k, name, sizeof(name));
 	k->quotas = quota_sync_new(k->child.loop, &config);
+	return ERR_OK;
 }
 
 static enum err start_postgres(struct keeper *k)
@@ -198,8 +228,7 @@ static enum err start_postgres(struct keeper *k)
 		return err;
 	}
 	k->sync = policy_sync_new(k->child.loop, k->pg, k->db, on_broken, k);
-	start_quotas(k);
-	return ERR_OK;
+	return start_quotas(k);
 }
 
 static enum err start_redis(struct keeper *k)
@@ -285,6 +314,7 @@ int keeper_run(const struct settings *settings, unsigned slot)
 	redis_free(k.redis);
 	hosts_free(k.hosts);
 	pg_free(k.pg);
+	pg_free(k.quotas_pg);
 	quota_sync_free(k.quotas);
 	policy_sync_free(k.sync);
 	policy_db_close(k.db);

@@ -226,6 +226,21 @@ def test_what_no_verdict_reads(db, key, query):
 # ---- many rows -------------------------------------------------------------------------------------------------------
 
 
+def test_full_loads_while_requests_are_counted(stack, db, key):
+    """A load reads in a transaction of its own; what is counted meanwhile must neither wait for it nor break it."""
+    hashes = [hashlib.sha256(f"{key.id}-load-{i}".encode()).hexdigest() for i in range(20000)]
+    run(db, "INSERT INTO api_keys (user_id, key_hash) SELECT %s, unnest(%s)", key.user.id, hashes)
+    stack.settle()
+    asker = Asker(stack, key)
+    for _ in range(5):
+        run(db, "UPDATE api_keys SET revoked_at = now() WHERE user_id = %s", key.user.id)
+        asker.until(401, 10.0)
+        run(db, "UPDATE api_keys SET revoked_at = NULL WHERE user_id = %s", key.user.id)
+        asker.until(404, 10.0)
+    run(db, "DELETE FROM api_keys WHERE key_hash = ANY (%s)", hashes)
+    stack.settle()
+
+
 @pytest.mark.parametrize("count", [100, 101, 500])
 def test_bulk_change(stack, db, key, count):
     """Up to 100 rows are named by the notification; more are read with everything else."""
