@@ -16,6 +16,10 @@ from cluster import PATH
 
 pytestmark = pytest.mark.serial
 
+# Hosts come back to a Redis at other moments: those that share again have all that it gives, while the others still spend
+# their shares from memory. See docs/decisions/0005.
+KNOWN_RETURN = "known: several hosts admit more than the bound while they come back to Redis one after the other"
+
 L = 0.2
 WAIT = 0.005  # what a verdict may wait for Redis
 BEGIN, END, SECONDS = 3.0, 6.0, 11.0  # of the fault, and of the run
@@ -159,7 +163,9 @@ def check_bounds(load, result, faulty, fault):
 
 
 @pytest.mark.parametrize("fault", ["killed", "frozen", "flushed", "slow"])
-def test_redis(cluster, fault):
+def test_redis(cluster, fault, request):
+    if len(cluster.hosts) > 1 and fault != "frozen":
+        request.applymarker(pytest.mark.xfail(strict=False, reason=KNOWN_RETURN))
     load = Load(cluster)
     cluster.wait_redis()
     with pacing.Run(load.plan, SECONDS) as going:
