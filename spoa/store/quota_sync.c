@@ -18,6 +18,12 @@
 /* Twenty digits and a comma each, the braces and the NUL. */
 #define LIST_MAX  (QUOTA_BATCH_MAX * 21 + 3)
 #define LATELY_NS (10 * NS_PER_SEC)
+/*
+ * What PostgreSQL is given to rest after each row: with thousands of users at once each of their rows is written every
+ * few seconds, not several times a second, which would take a processor from those who answer. Few are told at once.
+ */
+#define ADDED_REST_NS (2 * NS_PER_MS)
+#define READ_REST_NS  (NS_PER_MS / 2)
 
 enum quota_kind { KIND_REQUESTS = 0, KIND_BANDWIDTH, KIND_COUNT };
 static const char *const kind_names[] = { "requests", "bandwidth" };
@@ -41,6 +47,8 @@ struct quota_sync {
 	enum step step;
 	uint64_t refreshed_ns; /* all that others have changed until then is known; 0: not on this connection */
 	uint64_t tried_ns;     /* the last refresh, also one that failed */
+	uint64_t add_rest_ns;  /* until then nothing is added, */
+	uint64_t read_rest_ns; /* and nothing read of what others have changed */
 	uint64_t piece_from;   /* users up to this one were refreshed */
 	bool lately;           /* the refresh under way is of what was changed lately */
 	bool unwritten;        /* and there was something that could not be written */
@@ -262,6 +270,7 @@ static void on_looked(void *arg, enum err err, const struct pg_result *r)
 {
 	struct quota_sync *q = arg;
 
+	q->add_rest_ns = clock_mono_ns() + q->slots.count * ADDED_REST_NS;
 	if (err == ERR_OK) {
 		err = apply_rows(q, r);
 		r = NULL;
@@ -334,6 +343,7 @@ static void on_refreshed(void *arg, enum err err, const struct pg_result *r)
 	q->step = STEP_IDLE;
 	if (err == ERR_OK) {
 		end = refreshed(q, r, &last_user);
+		q->read_rest_ns = clock_mono_ns() + (end ? pg_result_rows(r) * READ_REST_NS : 0);
 		err = apply_rows(q, r);
 		r = NULL;
 	}
@@ -371,7 +381,8 @@ static void start_refresh(struct quota_sync *q)
 static bool refresh_is_due(struct quota_sync *q)
 {
 	if (q->refreshed_ns != 0)
-		return clock_mono_ns() - q->tried_ns >= QUOTA_REFRESH_MS * NS_PER_MS;
+		return clock_mono_ns() - q->tried_ns >= QUOTA_REFRESH_MS * NS_PER_MS &&
+		       clock_mono_ns() >= q->read_rest_ns;
 	bool ready = policy_db_renew(q->config.db) == ERR_OK;
 	policy_db_release(q->config.db);
 	if (!ready || policy_db_begin(q->config.db) != ERR_OK)
@@ -433,6 +444,8 @@ static void start_round(struct quota_sync *q)
 		start_refresh(q);
 		return;
 	}
+	if (clock_mono_ns() < q->add_rest_ns)
+		return;
 	quota_slots_collect(&q->slots);
 	if (q->slots.count > 0)
 		send_addition(q);
