@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/defaults.h"
 #include "agent/limit_text.h"
 #include "base/check.h"
 #include "base/clock.h"
@@ -12,7 +13,6 @@
 
 #define MESSAGE         "check"
 #define MESSAGE_VERSION 1
-#define BYTES_PER_MB    UINT64_C(1048576)
 /* A parked request whose lease others have spent asks once more when it has waited no longer than this. */
 #define AGAIN_NS (1500 * UINT64_C(1000))
 
@@ -20,10 +20,7 @@ static void init_env(struct answerer *a, const struct settings *s, struct agent_
 {
 	a->env = (struct policy_env){
 		.counters = &shared->counters,
-		.defaults = { .per_minute = (uint64_t)s->rate_limits_user_level_requests_per_minute,
-		              .per_hour = (uint64_t)s->rate_limits_user_level_requests_per_hour,
-		              .month_requests = (uint64_t)s->quotas_monthly_requests,
-		              .month_bytes = (uint64_t)s->quotas_monthly_bandwidth_mb * BYTES_PER_MB },
+		.defaults = agent_defaults(s),
 		.mode = LIMITS_ALONE,
 		.hosts = 1,
 	};

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "agent/child.h"
+#include "agent/defaults.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -17,8 +18,6 @@
 #include "store/policy_db.h"
 #include "store/policy_sync.h"
 #include "store/quota_sync.h"
-
-#define BYTES_PER_MB UINT64_C(1048576)
 
 struct keeper {
 	struct child child;
@@ -196,10 +195,7 @@ static enum err start_quotas(struct keeper *k)
 		.pg = k->quotas_pg,
 		.db = k->db,
 		.memory = &k->child.shared->counters.limits,
-		.defaults = { .per_minute = (uint64_t)s->rate_limits_user_level_requests_per_minute,
-		              .per_hour = (uint64_t)s->rate_limits_user_level_requests_per_hour,
-		              .month_requests = (uint64_t)s->quotas_monthly_requests,
-		              .month_bytes = (uint64_t)s->quotas_monthly_bandwidth_mb * BYTES_PER_MB },
+		.defaults = agent_defaults(s),
 		.host = name,
 		.warnings = { { &warnings[AGENT_WARNING_REQUESTS_80], &warnings[AGENT_WARNING_REQUESTS_100] },
 		              { &warnings[AGENT_WARNING_BANDWIDTH_80], &warnings[AGENT_WARNING_BANDWIDTH_100] } },

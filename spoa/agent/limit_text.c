@@ -24,24 +24,24 @@ static void number(struct wcur *out, uint64_t n)
 	wcur_u64(out, n < FIELD_INT_MAX ? n : FIELD_INT_MAX);
 }
 
-static void write_policies(struct wcur *out, const struct policy_line *lines)
+static void write_policy(struct wcur *out, const struct policy_line *line)
 {
-	bool first = true;
-
-	for (int i = 0; i < LINE_COUNT; i++) {
-		if (lines[i].view->quota == 0)
-			continue;
-		if (!first)
-			text(out, SV(", "));
-		first = false;
-		text(out, lines[i].name);
-		text(out, SV(";q="));
-		number(out, lines[i].view->quota);
-		text(out, lines[i].suffix);
-	}
+	text(out, SV(";q="));
+	number(out, line->view->quota);
+	text(out, line->suffix);
 }
 
-static void write_left(struct wcur *out, const struct policy_line *lines)
+static void write_left(struct wcur *out, const struct policy_line *line)
+{
+	text(out, SV(";r="));
+	number(out, line->view->left);
+	text(out, SV(";t="));
+	number(out, line->view->reset_s);
+}
+
+/* One item for each limit that there is. */
+static void write_list(struct wcur *out, const struct policy_line *lines,
+                       void (*write)(struct wcur *out, const struct policy_line *line))
 {
 	bool first = true;
 
@@ -52,10 +52,7 @@ static void write_left(struct wcur *out, const struct policy_line *lines)
 			text(out, SV(", "));
 		first = false;
 		text(out, lines[i].name);
-		text(out, SV(";r="));
-		number(out, lines[i].view->left);
-		text(out, SV(";t="));
-		number(out, lines[i].view->reset_s);
+		write(out, &lines[i]);
 	}
 }
 
@@ -105,9 +102,9 @@ void limit_text_user(struct wcur *out, const struct user_limits *u, const struct
 
 	if (view->minute.quota == 0 && view->hour.quota == 0 && view->bytes.quota == 0 && view->requests.quota == 0)
 		return;
-	write_policies(out, lines);
+	write_list(out, lines, write_policy);
 	text(out, SV("|"));
-	write_left(out, lines);
+	write_list(out, lines, write_left);
 	write_tightest(out, tightest(u, lines, code));
 }
 

@@ -18,7 +18,6 @@ enum setting_flag {
 	SETTING_SECRET = 1,     /* never printed */
 	SETTING_URL_SECRET = 2, /* printed without its password */
 	SETTING_OPTIONAL = 8,   /* may be empty; min counts for other values */
-	SETTING_LATER = 4,      /* known and checked; no part of this version acts on it */
 };
 
 enum setting_type {

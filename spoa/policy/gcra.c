@@ -1,7 +1,7 @@
 #include "policy/gcra.h"
 
 #define NS_PER_S UINT64_C(1000000000)
-/* Some 18 years: no sum of three of them leaves 64 bits. */
+/* 417 days: no sum of three of them leaves 64 bits. */
 #define TIME_MAX (UINT64_C(1) << 59)
 
 static uint64_t multiply(uint64_t a, uint64_t b)
@@ -56,6 +56,15 @@ void gcra_heal(_Atomic uint64_t *tat, uint64_t now, struct gcra g)
 	while (seen > now + g.capacity &&
 	       !atomic_compare_exchange_weak_explicit(tat, &seen, now + g.capacity, memory_order_relaxed,
 	                                              memory_order_relaxed))
+		;
+}
+
+void gcra_raise(_Atomic uint64_t *tat, uint64_t least)
+{
+	uint64_t seen = atomic_load_explicit(tat, memory_order_relaxed);
+
+	while (seen < least &&
+	       !atomic_compare_exchange_weak_explicit(tat, &seen, least, memory_order_relaxed, memory_order_relaxed))
 		;
 }
 

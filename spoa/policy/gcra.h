@@ -23,7 +23,7 @@ struct gcra {
 };
 
 /* The bucket of `rate` tokens in window_s seconds that holds `burst`; a rate of 0 is no limit, a burst of 0 is `rate`.
- * Capacities beyond some years of the rate are cut there. */
+ * Capacities beyond 417 days of the rate are cut there. */
 struct gcra gcra_make(uint64_t rate, uint64_t window_s, uint64_t burst);
 
 /* One of `parts` equal shares of a bucket; each holds at least one token. */
@@ -39,6 +39,9 @@ uint64_t gcra_try(uint64_t tat, uint64_t now, struct gcra g, uint64_t n);
 
 /* Takes a TAT that lies beyond the capacity back to it. gcra_take() does so when it refuses. */
 void gcra_heal(_Atomic uint64_t *tat, uint64_t now, struct gcra g);
+
+/* Raises a TAT to `least` where it lies before that. */
+void gcra_raise(_Atomic uint64_t *tat, uint64_t least);
 
 /* Takes n tokens or none. */
 bool gcra_take(_Atomic uint64_t *tat, uint64_t now, struct gcra g, uint64_t n);

@@ -287,19 +287,26 @@ struct answer {
 	int64_t wait_us; /* until the next token, once what was not granted is back */
 };
 
+/* What others have asked for in vain and not yet given back does not count for the wait: one interval is enough. */
+static void bucket_answer(const struct lease_ask *ask, int64_t tat_us, int64_t tolerance, uint64_t rate,
+                          int64_t window_us, struct answer *a)
+{
+	int64_t latest = ask->now_us + tolerance;
+	int64_t interval = cost_us(1, rate, window_us);
+
+	a->tokens = covered(tat_us, latest, ask->tokens, rate, window_us);
+	a->wait_us = least(tat_us - cost_us(ask->tokens, rate, window_us) + cost_us(a->tokens, rate, window_us) +
+	                           interval - latest,
+	                   interval);
+}
+
 static struct answer minute_answer(const struct lease_ask *ask, const struct lease_reply *r)
 {
 	const struct user_limits *u = &ask->limits;
 	struct answer a = { .there = ask->minute, .tokens = ask->tokens, .code = VERDICT_RATE_LIMITED };
 
-	if (ask->minute) {
-		int64_t latest = ask->now_us + minute_tolerance(u);
-		a.tokens = covered(r->minute_us, latest, ask->tokens, u->per_minute, MINUTE_US);
-		a.wait_us = r->minute_us - minute_cost(u, ask->tokens) + minute_cost(u, a.tokens) + minute_cost(u, 1) -
-		            latest;
-		/* What others have asked for in vain and not yet given back does not count: one interval is enough. */
-		a.wait_us = least(a.wait_us, minute_cost(u, 1));
-	}
+	if (ask->minute)
+		bucket_answer(ask, r->minute_us, minute_tolerance(u), u->per_minute, MINUTE_US, &a);
 	return a;
 }
 
@@ -308,12 +315,8 @@ static struct answer hour_answer(const struct lease_ask *ask, const struct lease
 	const struct user_limits *u = &ask->limits;
 	struct answer a = { .there = ask->hour, .tokens = ask->tokens, .code = VERDICT_RATE_LIMITED };
 
-	if (ask->hour) {
-		int64_t latest = ask->now_us + hour_tolerance(u);
-		a.tokens = covered(r->hour_us, latest, ask->tokens, u->per_hour, HOUR_US);
-		a.wait_us = r->hour_us - hour_cost(u, ask->tokens) + hour_cost(u, a.tokens) + hour_cost(u, 1) - latest;
-		a.wait_us = least(a.wait_us, hour_cost(u, 1));
-	}
+	if (ask->hour)
+		bucket_answer(ask, r->hour_us, hour_tolerance(u), u->per_hour, HOUR_US, &a);
 	return a;
 }
 
@@ -400,15 +403,6 @@ static bool put_lease(struct limit_slot *slot, uint64_t word, uint64_t now_ns, u
 	return false;
 }
 
-static void raise_tat(_Atomic uint64_t *word, uint64_t tat)
-{
-	uint64_t seen = load(word);
-
-	while (seen < tat &&
-	       !atomic_compare_exchange_weak_explicit(word, &seen, tat, memory_order_relaxed, memory_order_relaxed))
-		;
-}
-
 /*
  * What this host has admitted from its share lies above what was known of the whole. When more is known of that (the
  * reply came after the deadline, and the request was decided meanwhile), it still lies above.
@@ -437,7 +431,7 @@ static void learn_tat(_Atomic uint64_t *word, _Atomic uint64_t *cut, const struc
 	uint64_t tat = mono > 0 ? (uint64_t)mono * GCRA_PER_US + (tat_us > latest_us ? TAT_VAGUE : 0) : 0;
 
 	if (late)
-		raise_tat(word, tat);
+		gcra_raise(word, tat);
 	else
 		store(word, tat);
 	keep_debt(cut, before, load(word), now);
@@ -524,8 +518,8 @@ void lease_undo(struct limit_slot *slot, const struct lease_ask *ask)
 {
 	lower_tat(&slot->minute, ask->minute_debt_us);
 	lower_tat(&slot->hour, ask->hour_debt_us);
-	raise_tat(&slot->cut_minute, ask->cut_minute);
-	raise_tat(&slot->cut_hour, ask->cut_hour);
+	gcra_raise(&slot->cut_minute, ask->cut_minute);
+	gcra_raise(&slot->cut_hour, ask->cut_hour);
 	if (quota_count(ask->owed) > 0)
 		quota_add(&slot->owed, quota_period(ask->owed), (int64_t)quota_count(ask->owed));
 }

@@ -170,7 +170,6 @@ struct spending {
 	uint64_t now; /* gcra units */
 	bool minute_passes;
 	bool hour_passes;
-	bool requests_pass;
 };
 
 /* Notes a limit that does not pass. In shadow it is told, and no more. */
@@ -225,17 +224,6 @@ static void check_bucket(_Atomic uint64_t *word, struct gcra g, uint64_t now, co
 		return;
 	gcra_heal(word, now, g);
 	refuse(t, u, limit, VERDICT_RATE_LIMITED, gcra_wait_ns(tat, now, g, 1));
-}
-
-/* The share of a bucket starts with the debt that is known of the whole. */
-static void raise_to(_Atomic uint64_t *word, const _Atomic uint64_t *floor)
-{
-	uint64_t least = load(floor);
-	uint64_t seen = load(word);
-
-	while (seen < least &&
-	       !atomic_compare_exchange_weak_explicit(word, &seen, least, memory_order_relaxed, memory_order_relaxed))
-		;
 }
 
 static void count_request(struct limits_memory *m, struct limit_slot *slot, const struct user_limits *u)
@@ -317,14 +305,14 @@ static enum limits_result take_from_memory(struct limits_memory *m, struct limit
 		.now = gcra_now(t->now_ns),
 	};
 
+	/* The share of a bucket starts with the debt that is known of the whole. */
 	if (cut_off) {
-		raise_to(&slot->cut_minute, &slot->minute);
-		raise_to(&slot->cut_hour, &slot->hour);
+		gcra_raise(&slot->cut_minute, load(&slot->minute));
+		gcra_raise(&slot->cut_hour, load(&slot->hour));
 	}
 	check_bucket(s.minute_word, s.minute, s.now, u, USER_SHADOW_MINUTE, t, &s.minute_passes);
 	check_bucket(s.hour_word, s.hour, s.now, u, USER_SHADOW_HOUR, t, &s.hour_passes);
-	s.requests_pass = u->month_requests == 0 || month_passes(slot, u, t);
-	if (!s.requests_pass)
+	if (u->month_requests != 0 && !month_passes(slot, u, t))
 		refuse(t, u, USER_SHADOW_REQUESTS, VERDICT_QUOTA_REQUESTS, until_ns(u->period.end, t->now));
 	check_bytes(slot, u, t);
 	return t->code == VERDICT_ALLOW ? spend(m, slot, u, &s, t) : LIMITS_REFUSED;
@@ -369,12 +357,6 @@ static void watch_shadow(struct limit_slot *slot, const struct user_limits *u, s
 	if ((u->flags & USER_SHADOW_REQUESTS) != 0 && u->month_requests != 0 &&
 	    quota_used(load(&slot->requests), u->period.id) >= u->month_requests)
 		t->shadow |= USER_SHADOW_REQUESTS;
-}
-
-static bool is_leased(const struct user_limits *u)
-{
-	return user_limits_enforced(u, USER_SHADOW_MINUTE) || user_limits_enforced(u, USER_SHADOW_HOUR) ||
-	       user_limits_enforced(u, USER_SHADOW_REQUESTS);
 }
 
 /* A refusal that Redis gave a moment ago. For a month its end is when to ask again, not when a request would pass. */
@@ -452,7 +434,7 @@ enum limits_result limits_take(struct limits_memory *m, struct limit_slot *slot,
 	t->shadow = 0;
 	if (t->hosts == 0)
 		t->hosts = 1;
-	if (t->mode != LIMITS_ALONE && is_leased(u))
+	if (t->mode != LIMITS_ALONE && user_limits_shared(u))
 		return take_shared(m, slot, u, t);
 	return take_from_memory(m, slot, u, t);
 }
@@ -502,9 +484,10 @@ void limits_look(const struct limit_slot *slot, const struct user_limits *u, con
 	out->hour = bucket_view(load(cut_off ? &slot->cut_hour : &slot->hour), gcra_share(u->hour, parts), u->per_hour,
 	                        now_gcra, in_hand);
 	/* Redis counts what others have taken; what this host computes from its last word may be too much. */
-	if (t->code == VERDICT_RATE_LIMITED && (u->per_minute == 0 || out->minute.left > 0) &&
-	    (u->per_hour == 0 || out->hour.left > 0)) {
-		struct limit_view *v = u->per_minute != 0 ? &out->minute : &out->hour;
+	bool minute = user_limits_enforced(u, USER_SHADOW_MINUTE);
+	bool hour = user_limits_enforced(u, USER_SHADOW_HOUR);
+	if (t->code == VERDICT_RATE_LIMITED && (!minute || out->minute.left > 0) && (!hour || out->hour.left > 0)) {
+		struct limit_view *v = minute ? &out->minute : &out->hour;
 		v->left = 0;
 		v->reset_s = seconds(t->wait_ns);
 	}

@@ -138,6 +138,13 @@ static inline bool user_limits_enforced(const struct user_limits *u, uint8_t lim
 	return value != 0 && (u->flags & limit) == 0;
 }
 
+/* Whether one of them is shared among hosts: bandwidth is not, nor what is in shadow. */
+static inline bool user_limits_shared(const struct user_limits *u)
+{
+	return user_limits_enforced(u, USER_SHADOW_MINUTE) || user_limits_enforced(u, USER_SHADOW_HOUR) ||
+	       user_limits_enforced(u, USER_SHADOW_REQUESTS);
+}
+
 /* What is left, for the headers of an answer. For a limit that there is not, all is 0. */
 struct limit_view {
 	uint64_t quota;   /* capacity of an hour and a month, requests a minute */

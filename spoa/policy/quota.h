@@ -10,8 +10,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define QUOTA_COUNT_BITS 50
-#define QUOTA_COUNT_MAX  ((UINT64_C(1) << QUOTA_COUNT_BITS) - 1)
+#define QUOTA_BYTES_PER_MB UINT64_C(1048576)
+#define QUOTA_COUNT_BITS   50
+#define QUOTA_COUNT_MAX    ((UINT64_C(1) << QUOTA_COUNT_BITS) - 1)
 
 static inline uint64_t quota_word(uint32_t period, uint64_t count)
 {

@@ -13,10 +13,6 @@
 /* Of w (a row of ip_whitelist) and u (its user); what is left of the list comes after them. */
 #define ALLOW_COLUMNS "w.id, w.user_id, u.username, w.ip_cidr::text, w.description, " ADMIN_UTC("w.created_at")
 
-/* FOR SHARE: a deletion of the user comes wholly before or after. The generation's row is locked last, by the trigger.
- */
-#define LIVING_USER "WITH u AS (SELECT id, username FROM users WHERE id = $1 AND deleted_at IS NULL FOR SHARE), "
-
 /* How many blocks a refusal names. */
 #define NAMED_MAX 10
 
@@ -119,9 +115,9 @@ enum err admin_allow_add(struct pg_sync *db, const char *user, const char *block
 	if (err != ERR_OK)
 		return err;
 	err = allows_query(db, user,
-	                   LIVING_USER "w AS (INSERT INTO ip_whitelist (user_id, ip_cidr, description) "
-	                               "SELECT u.id, $2::cidr, $3 FROM u RETURNING *) "
-	                               "SELECT " ALLOW_COLUMNS ", 0 FROM w JOIN u ON u.id = w.user_id",
+	                   ADMIN_LIVING_USER "w AS (INSERT INTO ip_whitelist (user_id, ip_cidr, description) "
+	                                     "SELECT u.id, $2::cidr, $3 FROM u RETURNING *) "
+	                                     "SELECT " ALLOW_COLUMNS ", 0 FROM w JOIN u ON u.id = w.user_id",
 	                   3, params, out, error);
 	if (err == ERR_EXISTS)
 		return admin_fail(error, err, "%s is on the list of \"%s\" already", cidr, user);
@@ -174,11 +170,11 @@ enum err admin_allow_remove(struct pg_sync *db, const char *user, const char *bl
 		return err;
 	/* The count sees the list as it was before the removal. */
 	err = allows_query(db, user,
-	                   LIVING_USER "w AS (DELETE FROM ip_whitelist d USING u "
-	                               "WHERE d.user_id = u.id AND d.ip_cidr = $2::cidr RETURNING d.*) "
-	                               "SELECT " ALLOW_COLUMNS
-	                               ", (SELECT count(*) FROM ip_whitelist a WHERE a.user_id = u.id) - 1 "
-	                               "FROM w JOIN u ON u.id = w.user_id",
+	                   ADMIN_LIVING_USER "w AS (DELETE FROM ip_whitelist d USING u "
+	                                     "WHERE d.user_id = u.id AND d.ip_cidr = $2::cidr RETURNING d.*) "
+	                                     "SELECT " ALLOW_COLUMNS
+	                                     ", (SELECT count(*) FROM ip_whitelist a WHERE a.user_id = u.id) - 1 "
+	                                     "FROM w JOIN u ON u.id = w.user_id",
 	                   2, params, out, error);
 	if (err == ERR_OK && out->count != 1) {
 		admin_allows_free(out);

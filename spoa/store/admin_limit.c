@@ -19,15 +19,12 @@
 	"CASE WHEN t.reset_at > now() THEN t.current_bandwidth_mb ELSE 0 END, "                     \
 	"floor(extract(epoch FROM now()))::bigint"
 
-/* A change takes the user's row first, so that it comes wholly before a deletion or not at all. */
-#define LIVING_USER "WITH u AS (SELECT id, username FROM users WHERE id = $1 AND deleted_at IS NULL FOR SHARE), "
-
 static const char limits_find_sql[] = "SELECT " LIMIT_COLUMNS
                                       " FROM users u LEFT JOIN rate_limits t ON t.user_id = u.id "
                                       "WHERE u.id = $1 AND u.deleted_at IS NULL";
 
 /* A new row names every column: what was not given is the settings' (NULL), not the column's own DEFAULT. */
-static const char limits_set_sql[] = LIVING_USER
+static const char limits_set_sql[] = ADMIN_LIVING_USER
         "t AS (INSERT INTO rate_limits AS t "
         "(user_id, requests_per_minute, requests_per_hour, burst, shadow_minute, shadow_hour) "
         "SELECT u.id, $3::bigint, $5::bigint, $7::bigint, coalesce($8::boolean, false), coalesce($9::boolean, false) "
@@ -43,7 +40,7 @@ static const char limits_set_sql[] = LIVING_USER
 static const char quotas_find_sql[] = "SELECT " QUOTA_COLUMNS " FROM users u LEFT JOIN quotas t ON t.user_id = u.id "
                                       "WHERE u.id = $1 AND u.deleted_at IS NULL";
 
-static const char quotas_set_sql[] = LIVING_USER
+static const char quotas_set_sql[] = ADMIN_LIVING_USER
         "t AS (INSERT INTO quotas AS t "
         "(user_id, monthly_requests, monthly_bandwidth_mb, storage_mb, reset_day, shadow_requests, shadow_bandwidth) "
         "SELECT u.id, $3::bigint, $5::bigint, $7::bigint, $9::smallint, coalesce($10::boolean, false), "

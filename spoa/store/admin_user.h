@@ -36,6 +36,12 @@ struct admin_users {
 
 void admin_users_free(struct admin_users *list);
 
+/*
+ * How a change of what a user has begins: u is the user of the id $1, whose row it takes FOR SHARE, so that it comes
+ * wholly before a deletion or not at all. The row of the policy's generation is locked last, by the trigger.
+ */
+#define ADMIN_LIVING_USER "WITH u AS (SELECT id, username FROM users WHERE id = $1 AND deleted_at IS NULL FOR SHARE), "
+
 /* On success *out holds the one user concerned (list: all that are not deleted, by id); free it. */
 MUST_CHECK enum err admin_user_add(struct pg_sync *db, const char *username, const char *email, struct admin_users *out,
                                    char *error);

@@ -114,18 +114,11 @@ static void set_state(struct leases_op *op, enum op_state state)
 	op->state = state;
 }
 
-/* Without a limit that is shared there is nothing to ask for. */
-static bool is_shared(const struct user_limits *u)
-{
-	return user_limits_enforced(u, USER_SHADOW_MINUTE) || user_limits_enforced(u, USER_SHADOW_HOUR) ||
-	       user_limits_enforced(u, USER_SHADOW_REQUESTS);
-}
-
 static struct leases_op *start(struct leases *l, struct limit_slot *slot, const struct user_limits *u)
 {
 	struct leases_op *op = TAILQ_FIRST(&l->unused);
 
-	if (op == NULL || l->under_way >= l->window || !is_shared(u))
+	if (op == NULL || l->under_way >= l->window || !user_limits_shared(u))
 		return NULL;
 	op->slot = slot;
 	op->ask.limits = *u;

@@ -4,8 +4,6 @@
 
 #include "policy/quota.h"
 
-#define BYTES_PER_MB UINT64_C(1048576)
-
 static uint64_t load(const _Atomic uint64_t *word)
 {
 	return atomic_load_explicit(word, memory_order_relaxed);
@@ -156,7 +154,7 @@ static void raise_to(_Atomic uint64_t *word, uint32_t period, uint64_t least)
 
 uint64_t quota_bytes(uint64_t mb)
 {
-	return mb < QUOTA_COUNT_MAX / BYTES_PER_MB ? mb * BYTES_PER_MB : QUOTA_COUNT_MAX;
+	return mb < QUOTA_COUNT_MAX / QUOTA_BYTES_PER_MB ? mb * QUOTA_BYTES_PER_MB : QUOTA_COUNT_MAX;
 }
 
 /*

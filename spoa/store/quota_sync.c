@@ -14,7 +14,6 @@
 
 #define QUERY_TIMEOUT_MS 10000
 #define HOST_MAX         65
-#define BYTES_PER_MB     UINT64_C(1048576)
 /* Twenty digits and a comma each, the braces and the NUL. */
 #define LIST_MAX  (QUOTA_BATCH_MAX * 21 + 3)
 #define LATELY_NS (10 * NS_PER_SEC)
@@ -196,7 +195,7 @@ static enum err apply_row(struct quota_sync *q, struct stored_row *row, bool wri
 	if ((int64_t)row->reset_at <= u.period.start)
 		row->stored = (struct quota_stored){ 0 };
 	note_warning(q, KIND_REQUESTS, row->user_id, row->stored.requests, u.month_requests);
-	note_warning(q, KIND_BANDWIDTH, row->user_id, row->stored.mb, u.month_bytes / BYTES_PER_MB);
+	note_warning(q, KIND_BANDWIDTH, row->user_id, row->stored.mb, u.month_bytes / QUOTA_BYTES_PER_MB);
 	if (slot == NULL)
 		return quota_slots_learn_absent(&q->slots, row->user_id, &row->stored, u.period.id,
 		                                writing ? NULL : &q->unwritten);

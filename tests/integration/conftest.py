@@ -9,6 +9,7 @@ import sys
 
 sys.dont_write_bytecode = True
 
+import psycopg2  # noqa: E402
 import pytest  # noqa: E402
 
 import helpers  # noqa: E402
@@ -188,6 +189,15 @@ def owner(stack):
 def source(stack, owner, small_jpeg):
     """The source of a small picture that `owner` has uploaded."""
     return stack.uploaded(owner, small_jpeg)["source"]
+
+
+@pytest.fixture
+def db(stack):
+    """A connection of the programs' role; every statement commits by itself."""
+    connection = psycopg2.connect(stack.settings["DB_DSN"], connect_timeout=10)
+    connection.autocommit = True
+    yield connection
+    connection.close()
 
 
 # ---- for the files that break things: a stack of the file's own, and a load on it -----------------------------------

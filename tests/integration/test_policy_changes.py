@@ -16,15 +16,6 @@ BOUND = 1.0
 
 
 @pytest.fixture
-def db(stack):
-    """A connection of the programs' role; every statement commits by itself."""
-    connection = psycopg2.connect(stack.settings["DB_DSN"], connect_timeout=10)
-    connection.autocommit = True
-    yield connection
-    connection.close()
-
-
-@pytest.fixture
 def key(stack):
     return stack.make_key()
 

@@ -62,15 +62,6 @@ class Policy:
 
 
 @pytest.fixture
-def db(stack):
-    """A connection of the programs' role; every statement commits by itself."""
-    connection = psycopg2.connect(stack.settings["DB_DSN"], connect_timeout=10)
-    connection.autocommit = True
-    yield connection
-    connection.close()
-
-
-@pytest.fixture
 def policy(stack):
     return Policy(stack)
 

@@ -332,6 +332,12 @@ static void test_look(void **state)
 	limits_look(slot, &u, &shared, &v);
 	assert_int_equal(v.minute.left, 0);
 	assert_int_equal(v.minute.reset_s, 2);
+	/* A minute in shadow refuses nobody: then it was the hour. */
+	u.flags = USER_SHADOW_MINUTE;
+	limits_look(slot, &u, &shared, &v);
+	assert_true(v.minute.left > 0);
+	assert_int_equal(v.hour.left, 0);
+	assert_int_equal(v.hour.reset_s, 2);
 }
 
 int main(void)
