@@ -233,6 +233,7 @@ static enum err start_redis(struct keeper *k)
 		.addr = k->child.settings->redis_addr,
 		.password = k->child.settings->redis_password,
 		.db = (unsigned)k->child.settings->redis_db,
+		.reconnect_max_ms = LIMITS_RECONNECT_MS,
 	};
 	char error[256];
 	char name[32];

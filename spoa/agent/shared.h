@@ -16,7 +16,7 @@
 #include "store/leases.h"
 
 /* To be raised with every change of the structs below. */
-#define AGENT_SHARED_LAYOUT 2
+#define AGENT_SHARED_LAYOUT 3
 
 #define AGENT_WORKERS_MAX 16 /* verdict workers; the keeper comes behind them */
 #define AGENT_SLOTS       64

@@ -20,6 +20,8 @@
 #define READY_POLL_MS 20
 #define FILE_CHECK_MS 1000
 #define TURN_MS       50
+#define HOSTS_POLL_MS 10
+#define HOSTS_WAITS   20
 
 struct session {
 	struct session *next;
@@ -37,6 +39,8 @@ struct worker {
 	struct session *sessions;
 	struct loop_task release; /* gives the view up at the end of a turn */
 	struct loop_timer poll;   /* until the policy can be read */
+	struct loop_timer hosts;  /* until it is known who shares the limits */
+	unsigned hosts_waits;     /* so many times more */
 	struct loop_timer turn;   /* that no turn is longer ago than TURN_MS */
 	struct leases *leases;    /* NULL without redis.addr */
 	struct loop_timer file;   /* whether the policy's file is still the one that is open */
@@ -264,6 +268,7 @@ static void on_stop(void *arg)
 	struct worker *w = arg;
 
 	loop_timer_stop(&w->poll);
+	loop_timer_stop(&w->hosts);
 	listener_free(w->listener);
 	w->listener = NULL;
 	/* A verdict takes one turn: what was read is answered, and so is what arrives until the timer. */
@@ -296,6 +301,7 @@ static enum err start_leases(struct worker *w)
 		.password = s->redis_password,
 		.db = (unsigned)s->redis_db,
 		.memory = &w->child.shared->counters.limits,
+		.host_id = w->child.shared->host_id,
 		.counters = w->child.shared->metrics.leases,
 	};
 	char error[256];
@@ -320,11 +326,35 @@ static void on_poll(void *arg)
 	log_debug("verdict worker %u: policy can be read", w->child.index + 1);
 }
 
+static void listen_now(struct worker *w)
+{
+	w->listener = listener_new(w->child.loop, w->child.listen_fd, on_accept, w);
+}
+
+/*
+ * An agent that has just started does not know yet how many hosts share, and would take itself for the only one. Redis
+ * tells within some milliseconds.
+ */
+static void on_hosts(void *arg)
+{
+	struct worker *w = arg;
+	bool known = atomic_load_explicit(&w->child.shared->counters.limits.cluster.hosts, memory_order_relaxed) != 0;
+
+	if ((!known || leases_mode(w->leases) != LIMITS_SHARED) && w->hosts_waits-- > 0)
+		return;
+	loop_timer_stop(&w->hosts);
+	listen_now(w);
+}
+
 static void on_go(void *arg)
 {
 	struct worker *w = arg;
 
-	w->listener = listener_new(w->child.loop, w->child.listen_fd, on_accept, w);
+	if (w->leases != NULL &&
+	    atomic_load_explicit(&w->child.shared->counters.limits.cluster.hosts, memory_order_relaxed) == 0)
+		loop_timer_start(&w->hosts, HOSTS_POLL_MS, HOSTS_POLL_MS);
+	else
+		listen_now(w);
 	/* Without a policy every answer is 503: better than none, for which requests would wait. */
 	loop_timer_start(&w->poll, READY_POLL_MS, READY_POLL_MS);
 	loop_timer_start(&w->file, FILE_CHECK_MS, FILE_CHECK_MS);
@@ -334,7 +364,7 @@ static void on_go(void *arg)
 
 int verdict_run(const struct settings *settings, unsigned index, unsigned slot)
 {
-	struct worker w = { .child = { .on_go = on_go, .on_stop = on_stop } };
+	struct worker w = { .child = { .on_go = on_go, .on_stop = on_stop }, .hosts_waits = HOSTS_WAITS };
 	int code = EXIT_FAILURE;
 
 	w.child.arg = &w;
@@ -348,6 +378,7 @@ int verdict_run(const struct settings *settings, unsigned index, unsigned slot)
 	}
 	loop_task_init(&w.release, loop, on_release, &w);
 	loop_timer_init(&w.poll, loop, on_poll, &w);
+	loop_timer_init(&w.hosts, loop, on_hosts, &w);
 	loop_timer_init(&w.file, loop, on_file, &w);
 	loop_timer_init(&w.turn, loop, on_turn, &w);
 	loop_timer_init(&w.drain, loop, on_drain, &w);
@@ -368,6 +399,7 @@ end_leases:
 	leases_free(w.leases);
 end_child:
 	loop_timer_stop(&w.poll);
+	loop_timer_stop(&w.hosts);
 	loop_timer_stop(&w.turn);
 	loop_timer_stop(&w.file);
 	loop_timer_stop(&w.drain);

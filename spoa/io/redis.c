@@ -470,6 +470,7 @@ enum err redis_new(struct loop *loop, const struct redis_config *config, struct 
 		r->config.ping_interval_ms = PING_INTERVAL_MS;
 	if (r->config.inflight_max == 0)
 		r->config.inflight_max = INFLIGHT_MAX;
+	r->backoff.max_ms = r->config.reconnect_max_ms;
 	TAILQ_INIT(&r->refused);
 	TAILQ_INIT(&r->unused);
 	loop_io_init(&r->io, loop, on_io, r);

@@ -48,6 +48,7 @@ struct redis_config {
 	unsigned connect_timeout_ms; /* for one attempt, AUTH and SELECT included; 0: 1000 */
 	unsigned ping_interval_ms; /* silence after which PING goes out, and time that it has for its answer; 0: 1000 */
 	size_t inflight_max;       /* commands without an answer; 0: 4096 */
+	unsigned reconnect_max_ms; /* the longest back-off; 0: 5000 */
 	void (*on_up)(void *arg);
 	/* After an on_up: the connection is lost. */
 	void (*on_down)(void *arg, const char *why);

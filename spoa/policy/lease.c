@@ -39,6 +39,11 @@ static int64_t greatest(int64_t a, int64_t b)
 	return a > b ? a : b;
 }
 
+static uint64_t greater(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
 /* What n tokens cost of a rate, in time, rounded up. */
 static int64_t cost_us(uint64_t n, uint64_t rate, int64_t window_us)
 {
@@ -117,24 +122,20 @@ static int64_t floor_us(const struct lease_ask *ask, uint64_t tat, unsigned othe
 	return least(tat != 0 ? greatest(ask->now_us, known) : ask->now_us, cap);
 }
 
-/* What this host has spent of its share, beyond what is known of the whole; a share's token is `hosts` of the whole. */
-static int64_t debt_us(uint64_t cut, uint64_t known, uint64_t now, unsigned hosts, int64_t most)
+/* How far what this host has spent of its share lies beyond what is known of the whole. */
+static uint64_t above_known(uint64_t cut, uint64_t known, uint64_t now)
 {
 	uint64_t from = known > now ? known : now;
-	uint64_t unit = GCRA_PER_US * hosts;
 
-	return cut > from ? least((int64_t)((cut - from + unit - 1) / unit), most) : 0;
+	return cut > from ? cut - from : 0;
 }
 
-/* While an ask is under way that tells Redis of a debt, a host that is cut off again knows of it nevertheless. */
-static void add_debt(_Atomic uint64_t *word, uint64_t now, int64_t debt)
+/* A share's token is `hosts` of the whole. */
+static int64_t debt_us(uint64_t told, unsigned hosts, int64_t most)
 {
-	uint64_t seen = load(word);
+	uint64_t unit = GCRA_PER_US * hosts;
 
-	while (debt > 0 && !atomic_compare_exchange_weak_explicit(
-	                           word, &seen, (seen > now ? seen : now) + (uint64_t)debt * GCRA_PER_US,
-	                           memory_order_relaxed, memory_order_relaxed))
-		;
+	return least((int64_t)((told + unit - 1) / unit), most);
 }
 
 static void lower_tat(_Atomic uint64_t *word, int64_t by_us)
@@ -160,15 +161,13 @@ static uint64_t unspent(const struct limit_slot *slot, uint64_t now_ns)
 	return sum;
 }
 
-/*
- * What Redis's count of the month would be, without what is still to be told: admitted here or known of others, and
- * what is out in leases. It is used when Redis has lost its own.
- */
-static uint64_t month_base(const struct limit_slot *slot, uint32_t period, uint64_t owed, uint64_t out)
+/* What this host has admitted of the month since it started: what was before is counted under another name. */
+static uint64_t own_admitted(const struct limit_slot *slot, uint32_t period)
 {
-	uint64_t used = quota_used(load(&slot->requests), period);
+	uint64_t admitted = quota_used(load(&slot->admitted), period);
+	uint64_t restored = quota_used(load(&slot->restored), period);
 
-	return (used > owed ? used - owed : 0) + out;
+	return admitted > restored ? admitted - restored : 0;
 }
 
 bool lease_wanted(const struct limit_slot *slot, const struct user_limits *u, unsigned hosts, uint64_t now_ns)
@@ -210,64 +209,66 @@ static uint32_t tokens_of(const struct limit_slot *slot, const struct user_limit
 	return n > size ? (uint32_t)n : size;
 }
 
-static void ask_month(struct limit_slot *slot, int64_t now, struct lease_ask *out)
+static void ask_minute(const struct limit_slot *slot, uint32_t size, uint64_t now, struct lease_ask *out)
 {
 	const struct user_limits *u = &out->limits;
-	uint64_t owed = quota_used(out->owed, out->period);
+	uint64_t tat = load(&slot->minute);
+	int64_t most = minute_tolerance(u) + LEASE_US;
+	int64_t lease = minute_cost(u, size);
 
-	out->month = true;
-	out->month_cost = out->tokens + owed;
-	out->month_base = month_base(slot, out->period, owed, unspent(slot, out->now_ns));
-	out->month_ttl_s = greatest(u->period.end - now, 0) + MONTH_SLACK_S;
+	out->minute = true;
+	out->minute_told = out->tells ? above_known(load(&slot->cut_minute), tat, now) : 0;
+	out->minute_cap_us = out->now_us + minute_tolerance(u) + vain_us(out, lease);
+	out->minute_floor_us = floor_us(out, tat, out->hosts - 1, size, lease, out->now_us + most);
+	out->minute_cost_us = minute_cost(u, out->tokens) + debt_us(out->minute_told, out->hosts, most);
 }
 
-void lease_ask_make(struct limit_slot *slot, const struct user_limits *u, unsigned hosts, uint32_t wanted,
-                    uint64_t now_ns, int64_t now, int64_t offset, struct lease_ask *out)
+static void ask_hour(const struct limit_slot *slot, uint32_t size, uint64_t now, struct lease_ask *out)
 {
-	uint64_t now_gcra = gcra_now(now_ns);
+	const struct user_limits *u = &out->limits;
+	uint64_t tat = load(&slot->hour);
+	int64_t most = hour_tolerance(u) + LEASE_US;
+	int64_t lease = hour_cost(u, size);
+
+	out->hour = true;
+	out->hour_told = out->tells ? above_known(load(&slot->cut_hour), tat, now) : 0;
+	out->hour_cap_us = out->now_us + hour_tolerance(u) + vain_us(out, lease);
+	out->hour_floor_us = floor_us(out, tat, out->hosts - 1, size, lease, out->now_us + most);
+	out->hour_cost_us = hour_cost(u, out->tokens) + debt_us(out->hour_told, out->hosts, most);
+}
+
+void lease_ask_make(const struct limit_slot *slot, const struct user_limits *u, uint32_t wanted, bool tells,
+                    const struct lease_moment *at, struct lease_ask *out)
+{
+	uint64_t now_gcra = gcra_now(at->now_ns);
+	unsigned hosts = at->hosts > 0 ? at->hosts : 1;
 	uint32_t size = lease_size(u, hosts);
 	int64_t longest = 0;
 
-	if (hosts == 0)
-		hosts = 1;
 	*out = (struct lease_ask){
 		.tokens = tokens_of(slot, u, size, wanted, now_gcra),
 		.hosts = hosts,
 		.period = u->period.id,
-		.now_us = (int64_t)(now_ns / 1000) + offset,
-		.now_ns = now_ns,
+		.now_us = (int64_t)(at->now_ns / 1000) + at->offset_us,
+		.now_ns = at->now_ns,
 		.limits = *u,
-		.cut_minute = atomic_exchange_explicit(&slot->cut_minute, 0, memory_order_relaxed),
-		.cut_hour = atomic_exchange_explicit(&slot->cut_hour, 0, memory_order_relaxed),
-		.owed = atomic_exchange_explicit(&slot->owed, 0, memory_order_relaxed),
+		.tells = tells,
+		.owed = tells ? quota_used(load(&slot->owed), u->period.id) : 0,
 	};
 	if (user_limits_enforced(u, USER_SHADOW_MINUTE)) {
-		uint64_t tat = load(&slot->minute);
-		int64_t most = minute_tolerance(u) + LEASE_US;
-		int64_t lease = minute_cost(u, size);
-		out->minute = true;
-		out->minute_cap_us = out->now_us + minute_tolerance(u) + vain_us(out, lease);
-		out->minute_floor_us = floor_us(out, tat, hosts - 1, size, lease, out->now_us + most);
-		out->minute_debt_us = debt_us(out->cut_minute, tat, now_gcra, hosts, most);
-		out->minute_cost_us = minute_cost(u, out->tokens) + out->minute_debt_us;
-		add_debt(&slot->minute, now_gcra, out->minute_debt_us);
+		ask_minute(slot, size, now_gcra, out);
 		longest = out->minute_cap_us - out->now_us + out->minute_cost_us;
 	}
 	if (user_limits_enforced(u, USER_SHADOW_HOUR)) {
-		uint64_t tat = load(&slot->hour);
-		int64_t most = hour_tolerance(u) + LEASE_US;
-		int64_t lease = hour_cost(u, size);
-		out->hour = true;
-		out->hour_cap_us = out->now_us + hour_tolerance(u) + vain_us(out, lease);
-		out->hour_floor_us = floor_us(out, tat, hosts - 1, size, lease, out->now_us + most);
-		out->hour_debt_us = debt_us(out->cut_hour, tat, now_gcra, hosts, most);
-		out->hour_cost_us = hour_cost(u, out->tokens) + out->hour_debt_us;
-		add_debt(&slot->hour, now_gcra, out->hour_debt_us);
+		ask_hour(slot, size, now_gcra, out);
 		longest = greatest(longest, out->hour_cap_us - out->now_us + out->hour_cost_us);
 	}
 	out->ttl_ms = longest / 1000 + TTL_SLACK_MS;
-	if (user_limits_enforced(u, USER_SHADOW_REQUESTS))
-		ask_month(slot, now, out);
+	if (user_limits_enforced(u, USER_SHADOW_REQUESTS)) {
+		out->month = true;
+		out->month_admitted = own_admitted(slot, out->period);
+		out->month_ttl_s = greatest(u->period.end - at->now, 0) + MONTH_SLACK_S;
+	}
 }
 
 /* How many of the n are covered when the TAT went to `tat`. */
@@ -330,14 +331,29 @@ static uint64_t surely_admitted(const struct limit_slot *slot, uint32_t period)
 }
 
 /*
- * Redis may count less than was admitted: it came back with an older copy of its data, what a killed worker had to tell
- * it is lost, or the quota was not enforced for a while. Then the other count holds.
+ * What the others have. When Redis did not know this host, it may not know (all of) the others either, for they tell it
+ * with their next asks: until they have, what was known of them before holds.
+ */
+static uint64_t others_admitted(struct limit_slot *slot, const struct lease_ask *ask, const struct lease_reply *r)
+{
+	uint64_t own = own_admitted(slot, ask->period);
+	uint64_t known = quota_used(load(&slot->requests), ask->period);
+
+	if (r->month_new && known > own)
+		quota_raise(&slot->others, ask->period, known - own);
+	return greater(r->month_others, quota_used(load(&slot->others), ask->period));
+}
+
+/*
+ * Redis may count less than was admitted: it came back without its data or with an older copy, or the quota was not
+ * enforced for a while. Then the other count holds.
  */
 static struct answer month_answer(const struct limit_slot *slot, const struct lease_ask *ask,
-                                  const struct lease_reply *r, uint64_t now_ns)
+                                  const struct lease_reply *r, uint64_t others, uint64_t now_ns)
 {
-	uint64_t known = surely_admitted(slot, ask->period) + unspent(slot, now_ns) + ask->tokens;
-	uint64_t count = r->month > known ? r->month : known;
+	uint64_t out = unspent(slot, now_ns) + ask->tokens;
+	uint64_t own = greater(r->month_own, own_admitted(slot, ask->period) + out);
+	uint64_t count = greater(own + others, surely_admitted(slot, ask->period) + out);
 	struct answer a = {
 		.there = ask->month,
 		.tokens = ask->tokens,
@@ -404,26 +420,29 @@ static bool put_lease(struct limit_slot *slot, uint64_t word, uint64_t now_ns, u
 }
 
 /*
- * What this host has admitted from its share lies above what was known of the whole. When more is known of that (the
- * reply came after the deadline, and the request was decided meanwhile), it still lies above.
+ * What this host has admitted from its share lies above what was known of the whole, `before`. When other things are
+ * known of that, `after`, it still lies above, less what Redis was told: that is in `after`.
  */
-static void keep_debt(_Atomic uint64_t *cut, uint64_t before, uint64_t after, uint64_t now)
+static void keep_debt(_Atomic uint64_t *cut, uint64_t before, uint64_t after, uint64_t told, uint64_t asked,
+                      uint64_t now)
 {
-	uint64_t from = before > now ? before : now;
 	uint64_t to = after > now ? after : now;
 	uint64_t seen = load(cut);
+	uint64_t next;
 
-	while (seen > from && !atomic_compare_exchange_weak_explicit(cut, &seen, seen - from + to, memory_order_relaxed,
-	                                                             memory_order_relaxed))
-		;
+	do {
+		/* What was told lay above the moment of the asking. */
+		uint64_t above = above_known(seen, before, told != 0 ? asked : now);
+		next = above > told ? to + above - told : 0;
+	} while (!atomic_compare_exchange_weak_explicit(cut, &seen, next, memory_order_relaxed, memory_order_relaxed));
 }
 
 /*
  * What is granted leaves no TAT beyond `latest`. One that lies there holds what others have asked for in vain and not
  * given back yet (or a debt). A late reply may be older than what is known.
  */
-static void learn_tat(_Atomic uint64_t *word, _Atomic uint64_t *cut, const struct lease_ask *ask, int64_t tat_us,
-                      int64_t latest_us, bool late, uint64_t now)
+static void learn_tat(_Atomic uint64_t *word, _Atomic uint64_t *cut, uint64_t told, const struct lease_ask *ask,
+                      int64_t tat_us, int64_t latest_us, bool late, uint64_t now)
 {
 	uint64_t before = load(word);
 
@@ -434,7 +453,7 @@ static void learn_tat(_Atomic uint64_t *word, _Atomic uint64_t *cut, const struc
 		gcra_raise(word, tat);
 	else
 		store(word, tat);
-	keep_debt(cut, before, load(word), now);
+	keep_debt(cut, before, load(word), told, gcra_now(ask->now_ns), now);
 }
 
 static void learn_tats(struct limit_slot *slot, const struct lease_ask *ask, const struct lease_reply *reply,
@@ -444,46 +463,33 @@ static void learn_tats(struct limit_slot *slot, const struct lease_ask *ask, con
 	uint64_t now = gcra_now(now_ns);
 
 	if (ask->minute)
-		learn_tat(&slot->minute, &slot->cut_minute, ask, reply->minute_us - back->minute_back_us,
-		          ask->now_us + minute_tolerance(u), late, now);
+		learn_tat(&slot->minute, &slot->cut_minute, ask->minute_told, ask,
+		          reply->minute_us - back->minute_back_us, ask->now_us + minute_tolerance(u), late, now);
 	if (ask->hour)
-		learn_tat(&slot->hour, &slot->cut_hour, ask, reply->hour_us - back->hour_back_us,
+		learn_tat(&slot->hour, &slot->cut_hour, ask->hour_told, ask, reply->hour_us - back->hour_back_us,
 		          ask->now_us + hour_tolerance(u), late, now);
 }
 
-/* Redis's count less what is out in leases of this host: those are counted here when they are spent. */
-static void learn_month(struct limit_slot *slot, const struct lease_ask *ask, uint64_t count, uint64_t out)
-{
-	uint64_t seen = load(&slot->requests);
-	uint64_t known = count > out ? count - out : 0;
-
-	while (quota_used(seen, ask->period) < known && !period_later(quota_period(seen), ask->period))
-		if (atomic_compare_exchange_weak_explicit(&slot->requests, &seen, quota_word(ask->period, known),
-		                                          memory_order_relaxed, memory_order_relaxed))
-			break;
-}
-
-static void back(const struct limit_slot *slot, const struct lease_ask *ask, uint32_t from, uint32_t to,
-                 uint64_t now_ns, struct lease_result *out)
+/* Later than L a bucket has been filled without what is missing, perhaps up to its brim: then it would be too much. */
+static void back(const struct lease_ask *ask, uint32_t from, uint32_t to, uint64_t now_ns, struct lease_result *out)
 {
 	const struct user_limits *u = &ask->limits;
+	bool in_time = now_ns <= ask->now_ns + LEASE_MS * NS_PER_MS;
 
-	if (ask->minute)
+	if (ask->minute && in_time)
 		out->minute_back_us = minute_cost(u, from) - minute_cost(u, to);
-	if (ask->hour)
+	if (ask->hour && in_time)
 		out->hour_back_us = hour_cost(u, from) - hour_cost(u, to);
-	if (ask->month) {
+	if (ask->month)
 		out->month_back = from - to;
-		out->month_base = month_base(slot, ask->period, quota_used(load(&slot->owed), ask->period),
-		                             unspent(slot, now_ns) + out->month_back);
-	}
 }
 
 void lease_settle(struct limit_slot *slot, const struct lease_ask *ask, const struct lease_reply *reply,
                   uint64_t now_ns, struct lease_result *out)
 {
+	uint64_t others = ask->month ? others_admitted(slot, ask, reply) : 0;
 	const struct answer answers[3] = { minute_answer(ask, reply), hour_answer(ask, reply),
-		                           month_answer(slot, ask, reply, now_ns) };
+		                           month_answer(slot, ask, reply, others, now_ns) };
 	uint64_t end_ms = lease_end_of(ask);
 	uint32_t granted = ask->tokens;
 	uint32_t left = 0;
@@ -493,8 +499,11 @@ void lease_settle(struct limit_slot *slot, const struct lease_ask *ask, const st
 	for (int i = 0; i < 3; i++)
 		if (answers[i].tokens < granted)
 			granted = answers[i].tokens;
+	/* What is out in leases of this host is counted when it is spent. */
 	if (ask->month)
-		learn_month(slot, ask, reply->month, ask->tokens + unspent(slot, now_ns));
+		quota_raise(&slot->requests, ask->period, own_admitted(slot, ask->period) + others);
+	if (ask->owed > 0)
+		quota_add(&slot->owed, ask->period, -(int64_t)ask->owed);
 	if (late)
 		granted = 0;
 	else if (granted < ask->tokens)
@@ -505,23 +514,11 @@ void lease_settle(struct limit_slot *slot, const struct lease_ask *ask, const st
 	if (granted > 0 && !put_lease(slot, lease_word(granted, ask->limits.tag, end_ms), now_ns, &left))
 		granted = 0;
 	out->tokens = granted;
-	back(slot, ask, ask->tokens, granted, now_ns, out);
+	back(ask, ask->tokens, granted, now_ns, out);
 	/* Rates have filled up again; a month does not. */
-	if (ask->month) {
+	if (ask->month)
 		out->month_back += left;
-		out->month_base += left;
-	}
 	learn_tats(slot, ask, reply, out, late, now_ns);
-}
-
-void lease_undo(struct limit_slot *slot, const struct lease_ask *ask)
-{
-	lower_tat(&slot->minute, ask->minute_debt_us);
-	lower_tat(&slot->hour, ask->hour_debt_us);
-	gcra_raise(&slot->cut_minute, ask->cut_minute);
-	gcra_raise(&slot->cut_hour, ask->cut_hour);
-	if (quota_count(ask->owed) > 0)
-		quota_add(&slot->owed, quota_period(ask->owed), (int64_t)quota_count(ask->owed));
 }
 
 uint32_t lease_take_back(struct limit_slot *slot, uint64_t end_ms)
@@ -542,17 +539,14 @@ static void less_known(_Atomic uint64_t *word, _Atomic uint64_t *cut, int64_t by
 	uint64_t before = load(word);
 
 	lower_tat(word, by_us);
-	keep_debt(cut, before, load(word), gcra_now(now_ns));
+	keep_debt(cut, before, load(word), 0, 0, gcra_now(now_ns));
 }
 
 void lease_back(struct limit_slot *slot, const struct lease_ask *ask, uint32_t granted, uint32_t tokens,
                 uint64_t now_ns, struct lease_result *out)
 {
 	*out = (struct lease_result){ .tokens = tokens };
-	back(slot, ask, granted, granted - tokens, now_ns, out);
-	/* The bucket has been filled without them since, perhaps up to its brim: then they would be one too many. */
-	if (now_ns > ask->now_ns + LEASE_MS * NS_PER_MS)
-		out->minute_back_us = out->hour_back_us = 0;
+	back(ask, granted, granted - tokens, now_ns, out);
 	if (ask->minute)
 		less_known(&slot->minute, &slot->cut_minute, out->minute_back_us, now_ns);
 	if (ask->hour)

@@ -2,8 +2,8 @@
  * Leases: how hosts share the limits of a user through Redis, as arithmetic. Pure; store/leases.c talks to Redis.
  *
  * Redis holds for each user the TATs (gcra.h) of minute and hour as scores of a sorted set, in whole microseconds of
- * its own clock (Unix time), and the month's requests as an integer. A host takes n requests at once from all three in
- * one transaction:
+ * its own clock (Unix time), and the month's requests as another sorted set with a score for each host: what that host
+ * has admitted, and what it has out in leases. A host takes n requests at once from all three in one transaction:
  *
  *     MULTI
  *     ZADD k GT now minute     (the bucket was full: it is full now, and not fuller)
@@ -11,13 +11,17 @@
  *     ZINCRBY k n*interval minute      → the new TAT
  *     … the same for the hour …
  *     PEXPIRE k ttl
- *     SET q base NX EX ttl    INCRBY q n      → the new count
+ *     ZADD q GT admitted host    ZINCRBY q n host    ZRANGE q 0 -1 WITHSCORES      → all hosts' counts
+ *     EXPIRE q ttl
  *     EXEC
  *
  * and reads from the replies how many of the n each limit covers. The least of them is the grant; what was taken
- * beyond it is given back with ZINCRBY and INCRBY. The grant is spent from memory within L = LEASE_MS of the asking;
+ * beyond it is given back with ZADD XX INCR. The grant is spent from memory within L = LEASE_MS of the asking;
  * what is left is given back just before L, never later. So all hosts together admit at most burst + rate * (t + L) in
  * any span t.
+ *
+ * What a host has admitted of a month can so be told any number of times, also by a worker that replaces a killed one,
+ * and to a Redis that has lost its data: nothing is counted twice, and nothing is forgotten.
  */
 #pragma once
 
@@ -80,26 +84,34 @@ struct lease_ask {
 	int64_t minute_cap_us;   /* the LT */
 	int64_t minute_cost_us;  /* the ZINCRBY; with what this host owes from a time without Redis */
 	int64_t hour_floor_us, hour_cap_us, hour_cost_us;
-	uint64_t month_base; /* the SET NX: what this host knows of */
-	uint64_t month_cost; /* the INCRBY; tokens and what is owed */
+	uint64_t month_admitted; /* the month's GT; its ZINCRBY is for the tokens */
 	uint32_t period;
-	int64_t ttl_ms;      /* of the sorted set */
-	int64_t month_ttl_s; /* of the integer: some days beyond the month */
+	int64_t ttl_ms;      /* of the buckets */
+	int64_t month_ttl_s; /* of the month: some days beyond its end */
 	int64_t now_us;      /* Redis's clock at the asking */
 	uint64_t now_ns;     /* the monotonic clock then */
 	struct user_limits limits;
-	/* What the ask tells of a time without Redis, to be put back when it fails. */
-	uint64_t cut_minute, cut_hour, owed;
-	int64_t minute_debt_us, hour_debt_us; /* of cut_*, in the costs */
+	/* What the ask tells of a time without Redis. It is owed until the reply says that Redis has it. */
+	bool tells;
+	uint64_t minute_told, hour_told; /* of slot->cut_minute and cut_hour, in units of gcra.h; in the costs */
+	uint64_t owed;                   /* of slot->owed; in month_admitted */
+};
+
+/* When and among whom an ask is made. */
+struct lease_moment {
+	unsigned hosts;
+	uint64_t now_ns;   /* monotonic */
+	int64_t now;       /* real time, seconds */
+	int64_t offset_us; /* Redis's clock less the monotonic one */
 };
 
 /*
- * Fills *out for the slot. `wanted` requests wait for it; the ask is for as many, or more. now_ns is monotonic;
- * offset_us is Redis's clock less the monotonic one; now is real time in seconds. Moves what the slot owes (cut_minute,
- * cut_hour, owed) into the ask.
+ * Fills *out for the slot. `wanted` requests wait for it; the ask is for as many, or more. `tells`: the ask tells what
+ * the slot owes. Of those under way at a time one does, or Redis would hear it twice; when a debt is told twice
+ * nevertheless (a reply is lost, two processes ask at once), the user gets so much less once.
  */
-void lease_ask_make(struct limit_slot *slot, const struct user_limits *u, unsigned hosts, uint32_t wanted,
-                    uint64_t now_ns, int64_t now, int64_t offset_us, struct lease_ask *out);
+void lease_ask_make(const struct limit_slot *slot, const struct user_limits *u, uint32_t wanted, bool tells,
+                    const struct lease_moment *at, struct lease_ask *out);
 
 /* When the lease of an ask ends (monotonic, ms). */
 static inline uint64_t lease_end_of(const struct lease_ask *ask)
@@ -107,11 +119,13 @@ static inline uint64_t lease_end_of(const struct lease_ask *ask)
 	return ask->now_ns / UINT64_C(1000000) + LEASE_MS;
 }
 
-/* The scores and the count that came back; of limits that were asked for. */
+/* The scores that came back; of limits that were asked for. */
 struct lease_reply {
 	int64_t minute_us;
 	int64_t hour_us;
-	uint64_t month;
+	uint64_t month_own;    /* of this host */
+	uint64_t month_others; /* of all others together */
+	bool month_new;        /* Redis did not know this host's before */
 };
 
 /* What follows from a reply; give-backs are positive. */
@@ -119,22 +133,15 @@ struct lease_result {
 	uint32_t tokens; /* granted */
 	int64_t minute_back_us, hour_back_us;
 	uint64_t month_back;
-	uint64_t month_base; /* the SET NX that goes before the give-back */
 };
 
 /*
- * Takes a reply over into the slot: the TATs and the count as they are known now, the lease, and after a partial grant
- * the refusal with its end. now_ns: when the reply came; later than LEASE_GIVE_MS after the asking nothing is granted
- * and all goes back.
+ * Takes a reply over into the slot: the TATs and the count as they are known now, what is owed no more, the lease, and
+ * after a partial grant the refusal with its end. now_ns: when the reply came; later than LEASE_GIVE_MS after the
+ * asking nothing is granted and all goes back. An ask without a reply leaves the slot as it is.
  */
 void lease_settle(struct limit_slot *slot, const struct lease_ask *ask, const struct lease_reply *reply,
                   uint64_t now_ns, struct lease_result *out);
-
-/*
- * An ask that was not carried out, or of which that is not known: what it took over from the slot goes back there. So a
- * debt may be told twice, but none is forgotten.
- */
-void lease_undo(struct limit_slot *slot, const struct lease_ask *ask);
 
 /* Takes what is left of the lease that ends at end_ms out of the slot, to give it back to Redis; 0: nothing is left. */
 uint32_t lease_take_back(struct limit_slot *slot, uint64_t end_ms);

@@ -36,6 +36,7 @@ static void restore(struct limit_slot *slot, const struct policy_usage *stored)
 	atomic_store_explicit(&slot->requests, stored->requests, memory_order_relaxed);
 	atomic_store_explicit(&slot->bytes, stored->bytes, memory_order_relaxed);
 	atomic_store_explicit(&slot->admitted, stored->unflushed, memory_order_relaxed);
+	atomic_store_explicit(&slot->restored, stored->unflushed, memory_order_relaxed);
 	atomic_store_explicit(
 	        &slot->stored,
 	        quota_word(quota_period(stored->requests), requests > unflushed ? requests - unflushed : 0),
@@ -44,8 +45,8 @@ static void restore(struct limit_slot *slot, const struct policy_usage *stored)
 
 static void clear(struct limit_slot *slot)
 {
-	_Atomic uint64_t *const words[] = { &slot->user_id, &slot->requests, &slot->bytes, &slot->admitted,
-		                            &slot->stored };
+	_Atomic uint64_t *const words[] = { &slot->user_id,  &slot->requests, &slot->bytes,
+		                            &slot->admitted, &slot->restored, &slot->stored };
 
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
 		atomic_store_explicit(words[i], 0, memory_order_relaxed);
@@ -437,6 +438,13 @@ enum limits_result limits_take(struct limits_memory *m, struct limit_slot *slot,
 	if (t->mode != LIMITS_ALONE && user_limits_shared(u))
 		return take_shared(m, slot, u, t);
 	return take_from_memory(m, slot, u, t);
+}
+
+bool limits_apart(const struct limits_cluster *c, uint64_t now_ns)
+{
+	uint64_t cut_off = load(&c->cut_off_ns);
+
+	return cut_off > load(&c->together_ns) && now_ns < cut_off + LIMITS_TOGETHER_MS * NS_PER_MS;
 }
 
 /* ---- what is left ---- */

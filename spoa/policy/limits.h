@@ -28,9 +28,13 @@
 #define LIMITS_INDEX_BITS 21
 #define LIMITS_INDEX      (UINT32_C(1) << LIMITS_INDEX_BITS)
 
-/* One user's state: two cache lines. All zero: nothing was spent yet. */
+/* Several hosts come back to Redis together: each tries again so often, and one that does not is waited for so long. */
+#define LIMITS_RECONNECT_MS 300
+#define LIMITS_TOGETHER_MS  5000
+
+/* One user's state: three cache lines. All zero: nothing was spent yet. */
 struct limit_slot {
-	_Alignas(128) _Atomic uint64_t user_id;
+	_Alignas(64) _Atomic uint64_t user_id;
 	_Atomic uint64_t minute;       /* TAT (gcra.h; monotonic clock): of this host (ALONE), or as Redis said last */
 	_Atomic uint64_t hour;         /* likewise */
 	_Atomic uint64_t requests;     /* quota.h: of the month, all hosts as far as known */
@@ -40,22 +44,35 @@ struct limit_slot {
 	_Atomic uint64_t stored_bytes; /* quota.h: likewise; the keeper's */
 	_Atomic uint64_t lease[2];     /* policy/lease.h */
 	_Atomic uint64_t denied;       /* policy/lease.h: a refusal that holds for a while */
-	_Atomic uint64_t cut_minute;   /* TAT of this host's share while CUT_OFF; 0: none was spent */
+	_Atomic uint64_t
+	        cut_minute; /* TAT of this host's share while CUT_OFF, until Redis was told; 0: none was spent */
 	_Atomic uint64_t cut_hour;
 	_Atomic uint64_t owed; /* quota.h: admitted while CUT_OFF and not yet told to Redis */
 	/* Marks on `admitted`: PostgreSQL has those up to `flushed`, and those up to `flushing` are on their way. The
 	 * keeper's; each step is one store, so that one who is killed leaves nothing half done. */
 	_Atomic uint64_t flushing;
 	_Atomic uint64_t flushed;
+	_Atomic uint64_t restored; /* quota.h: of `admitted`, what an agent before this one has admitted */
+	_Atomic uint64_t others;   /* quota.h: what the other hosts had when Redis did not know this one (any more) */
 };
-_Static_assert(sizeof(struct limit_slot) == 128, "a slot is two cache lines");
+_Static_assert(sizeof(struct limit_slot) == 192, "a slot is three cache lines");
 
 /* What the hosts know of each other; written by the keeper, read by the verdict workers. */
 struct limits_cluster {
 	_Alignas(64) _Atomic uint64_t hosts; /* that announce themselves, this one included; 0 counts as 1 */
 	_Atomic int64_t clock_offset_us;     /* Redis's TIME less this host's monotonic clock */
 	_Atomic uint64_t clock_ns;           /* monotonic; when the offset was last confirmed; 0: it must not be used */
+	/* Monotonic: when a verdict worker was last cut off from Redis, for longer than a hiccup; and the last such
+	 * moment since which all hosts are known to be back. While the first is later, this host keeps to its share. */
+	_Atomic uint64_t cut_off_ns;
+	_Atomic uint64_t together_ns;
 };
+
+/*
+ * Whether this host was cut off and must not share again yet: hosts that come back one after the other would have all
+ * that Redis gives, beside the shares that the others still spend.
+ */
+bool limits_apart(const struct limits_cluster *c, uint64_t now_ns);
 
 /* In the shared memory. */
 struct limits_memory {

@@ -41,3 +41,13 @@ void quota_add(_Atomic uint64_t *word, uint32_t period, int64_t n)
 		next = quota_word(counting(seen, period), count);
 	} while (!atomic_compare_exchange_weak_explicit(word, &seen, next, memory_order_relaxed, memory_order_relaxed));
 }
+
+void quota_raise(_Atomic uint64_t *word, uint32_t period, uint64_t least)
+{
+	uint64_t seen = atomic_load_explicit(word, memory_order_relaxed);
+
+	while (quota_used(seen, period) < least && !period_later(quota_period(seen), period) &&
+	       !atomic_compare_exchange_weak_explicit(word, &seen, quota_word(period, least), memory_order_relaxed,
+	                                              memory_order_relaxed))
+		;
+}

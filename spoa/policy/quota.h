@@ -37,3 +37,6 @@ bool quota_take(_Atomic uint64_t *word, uint32_t period, uint64_t n, uint64_t li
 
 /* Adds n, which may be negative; the count stays within its bounds. */
 void quota_add(_Atomic uint64_t *word, uint32_t period, int64_t n);
+
+/* Raises the count of that month to `least`; one of a later month stays as it is. */
+void quota_raise(_Atomic uint64_t *word, uint32_t period, uint64_t least);

@@ -3,6 +3,7 @@
  * the keeper; the verdict workers read the results in struct limits_cluster.
  *
  *   gw:hosts   sorted set: host id, and until when it counts as alive (Redis's clock, ms)
+ *   gw:ready   sorted set: host id, and when it last shared limits, or could have (likewise)
  *
  * The number of hosts falls only after it was lower for some seconds, so that neither a flush nor a clock that jumped
  * lets each host take itself for the only one. While Redis is away the last number stays.
@@ -11,6 +12,9 @@
  * When the offset jumps, no leases are taken (cluster.clock_ns is 0) until measurements have agreed for as long as
  * every other host needs to notice the jump as well: of two that count in different times, one would refill the other's
  * buckets.
+ *
+ * A host that was cut off from Redis keeps to its share of the limits when it comes back, until it has seen all hosts
+ * in gw:ready later than that (limits_apart()). So those that Redis left together begin together, within some 50 ms.
  */
 #pragma once
 
@@ -20,12 +24,15 @@
 #include "io/redis.h"
 #include "policy/limits.h"
 
-#define HOSTS_ANNOUNCE_MS 1000
-#define HOSTS_ALIVE_MS    5000 /* after the last announcement */
-#define HOSTS_CLOCK_MS    2000 /* between two measurements */
-#define HOSTS_RTT_MS      5    /* one with a longer round trip is repeated */
-#define HOSTS_JUMP_MS     20
-#define HOSTS_SETTLE_MS   3000 /* of agreement after a jump; more than HOSTS_CLOCK_MS */
+#define HOSTS_ANNOUNCE_MS  250
+#define HOSTS_APART_MS     25   /* between two announcements while others are waited for */
+#define HOSTS_ALIVE_MS     5000 /* after the last announcement */
+#define HOSTS_KEEP_MS      5000 /* for so long the number must be lower before it falls */
+#define HOSTS_CLOCK_MS     2000 /* between two measurements */
+#define HOSTS_RTT_MS       5    /* one with a longer round trip is repeated */
+#define HOSTS_READY_RTT_MS 15
+#define HOSTS_JUMP_MS      20
+#define HOSTS_SETTLE_MS    3000 /* of agreement after a jump; more than HOSTS_CLOCK_MS */
 
 struct hosts;
 

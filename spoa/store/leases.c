@@ -43,11 +43,13 @@ struct leases {
 	struct redis *redis;
 	struct limits_memory *memory;
 	_Atomic uint64_t *counters;
+	uint64_t host_id;
 	unsigned deadline_ms;
 	bool open; /* the circuit breaker: nobody waits for Redis */
 	bool closing;
 	bool probe_out;
 	uint64_t probe_ns;
+	uint64_t open_ns; /* since when it is open */
 	unsigned window;
 	unsigned under_way; /* queued and sent */
 	struct op_list unused, queued, sent, overdue, held;
@@ -141,6 +143,15 @@ static void tell_waiters(struct leases_op *op)
 
 /* ---- the circuit breaker ---- */
 
+/* A hiccup is no reason to wait for the other hosts afterwards. */
+static void note_cut_off(struct leases *l)
+{
+	uint64_t now = loop_now_ns(l->loop);
+
+	if (l->open && now - l->open_ns >= LEASES_CUT_MS * NS_PER_MS)
+		atomic_store_explicit(&l->memory->cluster.cut_off_ns, now, memory_order_relaxed);
+}
+
 static void on_probe_reply(void *arg, enum err err, const struct redis_reply *r)
 {
 	struct leases *l = arg;
@@ -150,6 +161,7 @@ static void on_probe_reply(void *arg, enum err err, const struct redis_reply *r)
 	l->probe_out = false;
 	if (l->closing || !l->open || err != ERR_OK || took > l->deadline_ms * NS_PER_MS)
 		return;
+	note_cut_off(l);
 	l->open = false;
 	loop_timer_stop(&l->probe);
 }
@@ -159,6 +171,7 @@ static void on_probe(void *arg)
 	static const char *const ping[] = { "PING" };
 	struct leases *l = arg;
 
+	note_cut_off(l);
 	if (l->probe_out || !redis_is_up(l->redis))
 		return;
 	l->probe_out = true;
@@ -173,6 +186,7 @@ static void open_breaker(struct leases *l)
 	if (l->open)
 		return;
 	l->open = true;
+	l->open_ns = loop_now_ns(l->loop);
 	loop_timer_start(&l->probe, LEASES_PROBE_MS, LEASES_PROBE_MS);
 }
 
@@ -195,7 +209,7 @@ static void send_back(struct leases_op *op, const struct lease_result *result)
 {
 	struct leases *l = op->l;
 
-	lease_wire_back(&l->batch, op->slot->user_id, &op->ask, result);
+	lease_wire_back(&l->batch, l->host_id, op->slot->user_id, &op->ask, result);
 	if (l->batch.count == 0 || !redis_is_up(l->redis))
 		return;
 	redis_transaction(l->redis, &l->batch, REPLY_MS, NULL, NULL);
@@ -277,13 +291,12 @@ static void on_reply(void *arg, enum err err, const struct redis_reply *r)
 	bool in_time = op->state == OP_SENT;
 
 	if (err == ERR_OK)
-		err = lease_wire_reply(&op->ask, r, &reply);
+		err = lease_wire_reply(l->host_id, &op->ask, r, &reply);
 	if (err == ERR_OK && !l->closing) {
 		count(l, settle(op, &reply));
 		if (in_time && l->window < WINDOW_MAX)
 			l->window++;
 	} else {
-		lease_undo(op->slot, &op->ask);
 		count(l, LEASES_FAILED);
 		op->granted = 0;
 		if (!l->closing)
@@ -297,21 +310,37 @@ static void on_reply(void *arg, enum err err, const struct redis_reply *r)
 
 /* ---- timers and tasks ---- */
 
+/*
+ * Whether an ask that is under way tells already what the slot owes. One that is overdue may, too, but while there is
+ * one no other begins: its reply comes before that of the probe.
+ */
+static bool is_told(struct leases *l, const struct limit_slot *slot)
+{
+	const struct leases_op *op;
+
+	LIST_FOREACH(op, chain_of(l, slot), found)
+	if (op->slot == slot && op->state == OP_SENT && op->ask.tells)
+		return true;
+	return false;
+}
+
 static void on_send(void *arg)
 {
 	struct leases *l = arg;
 	const struct limits_cluster *cluster = &l->memory->cluster;
-	int64_t offset = atomic_load_explicit(&cluster->clock_offset_us, memory_order_relaxed);
-	uint64_t now_ns = loop_now_ns(l->loop);
-	int64_t now = clock_real_s();
-	unsigned hosts = leases_hosts(l);
+	const struct lease_moment at = {
+		.hosts = leases_hosts(l),
+		.now_ns = loop_now_ns(l->loop),
+		.now = clock_real_s(),
+		.offset_us = atomic_load_explicit(&cluster->clock_offset_us, memory_order_relaxed),
+	};
 	struct leases_op *op;
 
 	while ((op = TAILQ_FIRST(&l->queued)) != NULL) {
 		/* The limits are an argument that the ask holds already. */
 		struct user_limits limits = op->ask.limits;
-		lease_ask_make(op->slot, &limits, hosts, op->waiting, now_ns, now, offset, &op->ask);
-		lease_wire_ask(&l->batch, op->slot->user_id, &op->ask);
+		lease_ask_make(op->slot, &limits, op->waiting, !is_told(l, op->slot), &at, &op->ask);
+		lease_wire_ask(&l->batch, l->host_id, op->slot->user_id, &op->ask);
 		set_state(op, OP_SENT);
 		redis_transaction(l->redis, &l->batch, REPLY_MS, on_reply, op);
 	}
@@ -381,7 +410,9 @@ static bool clock_is_known(const struct leases *l)
 
 enum limits_mode leases_mode(const struct leases *l)
 {
-	return !l->open && clock_is_known(l) ? LIMITS_SHARED : LIMITS_CUT_OFF;
+	return !l->open && clock_is_known(l) && !limits_apart(&l->memory->cluster, loop_now_ns(l->loop))
+	               ? LIMITS_SHARED
+	               : LIMITS_CUT_OFF;
 }
 
 unsigned leases_hosts(const struct leases *l)
@@ -469,6 +500,7 @@ enum err leases_new(struct loop *loop, const struct leases_config *config, struc
 		.password = config->password,
 		.db = config->db,
 		.inflight_max = 4 * OPS,
+		.reconnect_max_ms = LIMITS_RECONNECT_MS,
 		.on_up = on_up,
 		.on_down = on_down,
 		.arg = l,
@@ -483,9 +515,8 @@ enum err leases_new(struct loop *loop, const struct leases_config *config, struc
 	l->loop = loop;
 	l->memory = config->memory;
 	l->counters = config->counters;
+	l->host_id = config->host_id;
 	l->deadline_ms = config->deadline_ms != 0 ? config->deadline_ms : LEASES_DEADLINE_MS;
-	l->open = true;
-	l->window = WINDOW_MIN;
 	for (int state = OP_UNUSED; state <= OP_HELD; state++)
 		TAILQ_INIT(list_of(l, (enum op_state)state));
 	for (int i = 0; i < BUCKETS; i++)
@@ -500,6 +531,7 @@ enum err leases_new(struct loop *loop, const struct leases_config *config, struc
 	loop_timer_init(&l->deadline, loop, on_deadline, l);
 	loop_timer_init(&l->give_back, loop, on_give_back, l);
 	loop_timer_init(&l->probe, loop, on_probe, l);
+	open_breaker(l);
 	*out = l;
 	return ERR_OK;
 }

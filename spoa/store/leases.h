@@ -36,6 +36,7 @@
 #define LEASES_DEADLINE_MS 3
 #define LEASES_PROBE_MS    50
 #define LEASES_CLOCK_MS    10000 /* a clock offset that the keeper has not confirmed for so long is not used */
+#define LEASES_CUT_MS      250   /* without Redis for so long, a host waits for the others when it comes back */
 
 /* For gateway_leases_total{result}. Each ask ends as one of the first five. */
 enum leases_result {
@@ -57,6 +58,7 @@ struct leases_config {
 	const char *password;
 	unsigned db;
 	struct limits_memory *memory;
+	uint64_t host_id;           /* of this agent: another one after each start (store/lease_wire.h) */
 	_Atomic uint64_t *counters; /* LEASES_RESULT_COUNT of them, shared among processes */
 	unsigned deadline_ms;       /* 0: LEASES_DEADLINE_MS */
 };
@@ -78,7 +80,8 @@ MUST_CHECK enum err leases_new(struct loop *loop, const struct leases_config *co
  */
 void leases_free(struct leases *l);
 
-/* LIMITS_SHARED while Redis answers in time and its clock is known, else LIMITS_CUT_OFF. */
+/* LIMITS_SHARED while Redis answers in time, its clock is known, and no host is waited for (limits_apart()), else
+ * LIMITS_CUT_OFF. */
 enum limits_mode leases_mode(const struct leases *l);
 
 /* Hosts that share the limits; at least 1. */

@@ -19,7 +19,9 @@
 #include "store/hosts.h"
 #include "store/leases.h"
 
-#define WAITERS 200
+#define WAITERS   200
+#define HOST      0x7e57 /* id, and as Redis has it */
+#define HOST_TEXT "7e57"
 
 static struct loop *loop;
 static struct redis *redis; /* to look, and to announce */
@@ -84,14 +86,28 @@ static void on_answer(void *arg, enum err err, const struct redis_reply *r)
 		snprintf(answer, sizeof(answer), "%.*s", SV_ARG(r->str));
 }
 
-static const char *ask(const char *a, const char *b)
+static const char *ask_words(int count, const char *const *words)
 {
-	const char *words[] = { a, b };
 	answered = false;
-	redis_command(redis, b != NULL ? 2 : 1, words, NULL, 10000, on_answer, NULL);
+	redis_command(redis, count, words, NULL, 10000, on_answer, NULL);
 	while (!answered)
 		loop_run_once(loop, true);
 	return answer;
+}
+
+static const char *ask(const char *a, const char *b)
+{
+	const char *words[] = { a, b };
+	return ask_words(b != NULL ? 2 : 1, words);
+}
+
+/* What Redis counts of this host. */
+static const char *month_of(uint64_t user_id, const struct user_limits *u)
+{
+	char key[64];
+	const char *words[] = { "ZSCORE", key, HOST_TEXT };
+	snprintf(key, sizeof(key), "gw:m:{%llu}:%u", (unsigned long long)user_id, (unsigned)u->period.id);
+	return ask_words(3, words);
 }
 
 static struct user_limits limits_of(uint64_t minute, uint64_t burst, uint64_t month)
@@ -145,7 +161,9 @@ static int setup(void **state)
 	loop = loop_new();
 	const struct redis_config rc = { .addr = addr };
 	/* On a machine that is busy with other tests a few milliseconds are missed by chance. */
-	const struct leases_config lc = { .addr = addr, .memory = memory, .counters = counters, .deadline_ms = 60 };
+	const struct leases_config lc = {
+		.addr = addr, .memory = memory, .host_id = HOST, .counters = counters, .deadline_ms = 60
+	};
 	if (memory == MAP_FAILED || loop == NULL || redis_new(loop, &rc, &redis, error, sizeof(error)) != ERR_OK ||
 	    leases_new(loop, &lc, &leases, error, sizeof(error)) != ERR_OK)
 		return -1;
@@ -184,11 +202,10 @@ static void test_a_lease_is_spent_and_the_rest_goes_back(void **state)
 	(void)state;
 	for (int i = 0; i < 3; i++)
 		assert_true(request(slot, &u));
-	snprintf(key, sizeof(key), "gw:q:{%llu}:%u", (unsigned long long)next_user, (unsigned)u.period.id);
-	assert_string_equal(ask("GET", key), "100");
+	assert_string_equal(month_of(next_user, &u), "100");
 	assert_int_equal(lease_tokens(slot->lease[0]) + lease_tokens(slot->lease[1]), 97);
 	turn_for(LEASE_MS + 100);
-	assert_string_equal(ask("GET", key), "3");
+	assert_string_equal(month_of(next_user, &u), "3");
 	assert_int_equal(lease_tokens(slot->lease[0]) + lease_tokens(slot->lease[1]), 0);
 	assert_true(counters[LEASES_RETURNED] > 0);
 	snprintf(key, sizeof(key), "gw:l:{%llu}", (unsigned long long)next_user);
@@ -236,7 +253,6 @@ static void test_a_flush_refills_nothing(void **state)
 {
 	struct limit_slot *slot = new_slot();
 	struct user_limits u = limits_of(10, 5, 100);
-	char key[64];
 	(void)state;
 	for (int i = 0; i < 5; i++)
 		assert_true(request(slot, &u));
@@ -244,9 +260,8 @@ static void test_a_flush_refills_nothing(void **state)
 	assert_string_equal(ask("FLUSHALL", NULL), "OK");
 	slot->denied = 0;
 	assert_false(request(slot, &u));
-	snprintf(key, sizeof(key), "gw:q:{%llu}:%u", (unsigned long long)next_user, (unsigned)u.period.id);
 	turn_for(20);
-	assert_string_equal(ask("GET", key), "5");
+	assert_string_equal(month_of(next_user, &u), "5");
 }
 
 static void test_nobody_waits_for_a_frozen_redis(void **state)
@@ -306,6 +321,41 @@ static void test_two_hosts_and_a_jump_of_the_clock(void **state)
 	assert_string_equal(ask("ZCARD", "gw:hosts"), "1");
 }
 
+/* This host was cut off and is back; the other one, which was cut off too, is not yet. */
+static void test_hosts_begin_together(void **state)
+{
+	static struct limits_cluster second;
+	char error[256];
+	struct redis *own;
+	const struct redis_config rc = { .addr = getenv("LEASES_REDIS") };
+	pid_t pid = (pid_t)strtol(getenv("LEASES_REDIS_PID"), NULL, 10);
+	struct waiting w = { .waiter = { .cb = on_called } };
+	struct user_limits u = limits_of(600, 10, 0);
+	(void)state;
+	assert_int_equal(redis_new(loop, &rc, &own, error, sizeof(error)), ERR_OK);
+	struct hosts *h = hosts_new(loop, own, &second, "two");
+	while (leases_hosts(leases) != 2 || second.hosts != 2)
+		turn_for(5);
+	until_mode(LIMITS_SHARED);
+	assert_int_equal(kill(pid, SIGSTOP), 0);
+	assert_true(leases_wait(leases, new_slot(), &u, &w.waiter));
+	turn_for(LEASES_CUT_MS + 200);
+	assert_int_equal(kill(pid, SIGCONT), 0);
+	uint64_t until = clock_mono_ns() + NS_PER_SEC;
+	while (clock_mono_ns() < until) {
+		second.cut_off_ns = clock_mono_ns();
+		turn_for(5);
+		assert_int_equal(leases_mode(leases), LIMITS_CUT_OFF);
+	}
+	while (leases_mode(leases) != LIMITS_SHARED || limits_apart(&second, clock_mono_ns()))
+		turn_for(1);
+	/* Long before one that does not return would be given up. */
+	assert_in_range((clock_mono_ns() - until) / NS_PER_MS, 0, LIMITS_TOGETHER_MS / 2);
+	hosts_stop(h);
+	redis_free(own);
+	hosts_free(h);
+}
+
 static void test_redis_is_killed(void **state)
 {
 	struct limit_slot *slot = new_slot();
@@ -328,6 +378,7 @@ int main(void)
 		cmocka_unit_test(test_a_flush_refills_nothing),
 		cmocka_unit_test(test_nobody_waits_for_a_frozen_redis),
 		cmocka_unit_test(test_two_hosts_and_a_jump_of_the_clock),
+		cmocka_unit_test(test_hosts_begin_together),
 		cmocka_unit_test(test_redis_is_killed),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);

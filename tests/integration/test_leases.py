@@ -23,7 +23,7 @@ def test_leases_on_a_real_redis():
                 [LIVE], env=dict(os.environ, LEASES_REDIS=f"unix@{socket}", LEASES_REDIS_PID=str(server.pid)),
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300, check=False)
             assert run.returncode == 0, run.stdout
-            assert "8 test(s)" in run.stdout
+            assert "9 test(s)" in run.stdout
         finally:
             server.kill()
             server.wait()

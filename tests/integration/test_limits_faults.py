@@ -12,10 +12,6 @@ from helpers import wait_until
 
 pytestmark = pytest.mark.serial
 
-# What an ask of a killed worker tells Redis of a time without it is gone with the worker: one to six requests too many pass
-# in some runs. See docs/decisions/0005.
-KNOWN_KILLED = "known: with leases a killed worker can cost the bound some requests"
-
 L = 0.2
 
 
@@ -52,10 +48,8 @@ def start_agent(cluster, host):
     cluster.wait_ready()
 
 
-def test_a_worker_killed_every_two_seconds(cluster, host, request):
+def test_a_worker_killed_every_two_seconds(cluster, host):
     """No request fails, and no bucket is refilled."""
-    if "redis" in request.node.name:
-        request.applymarker(pytest.mark.xfail(strict=False, reason=KNOWN_KILLED))
     limited, many = cluster.limited_keys({"per_minute": 600, "burst": 10}, {"requests": 700})
     processes.wait_all_up(host)
     plan = pacing.Plan()

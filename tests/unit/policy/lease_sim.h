@@ -66,7 +66,7 @@ struct event {
 };
 
 struct ask {
-	bool used, sent, overdue, held;
+	bool used, sent, overdue, held, lost;
 	uint32_t serial, next;
 	unsigned host;
 	unsigned waiting;
@@ -84,8 +84,8 @@ struct host {
 };
 
 struct redis_model {
-	bool minute_there, hour_there, month_there;
-	int64_t minute, hour, month;
+	bool minute_there, hour_there, month_there[HOSTS_MAX];
+	int64_t minute, hour, month[HOSTS_MAX];
 };
 
 __extension__ typedef __int128 wide;
@@ -196,15 +196,18 @@ static void redis_ask(struct ask *a)
 		a->reply.hour_us = r->hour;
 	}
 	if (k->month) {
-		if (!r->month_there)
-			r->month = (int64_t)k->month_base;
-		r->month_there = true;
-		r->month += (int64_t)k->month_cost;
-		a->reply.month = (uint64_t)r->month;
+		a->reply.month_new = !r->month_there[a->host];
+		zadd(&r->month_there[a->host], &r->month[a->host], (int64_t)k->month_admitted, true);
+		r->month[a->host] += k->tokens;
+		a->reply.month_own = (uint64_t)r->month[a->host];
+		a->reply.month_others = 0;
+		for (unsigned i = 0; i < HOSTS_MAX; i++)
+			if (i != a->host)
+				a->reply.month_others += (uint64_t)r->month[i];
 	}
 }
 
-static void redis_back(const struct lease_result *result)
+static void redis_back(unsigned host, const struct lease_result *result)
 {
 	struct redis_model *r = &sim.redis;
 	sim.transactions++;
@@ -212,12 +215,8 @@ static void redis_back(const struct lease_result *result)
 		r->minute -= result->minute_back_us;
 	if (r->hour_there)
 		r->hour -= result->hour_back_us;
-	if (result->month_back > 0) {
-		if (!r->month_there)
-			r->month = (int64_t)result->month_base;
-		r->month_there = true;
-		r->month -= (int64_t)result->month_back;
-	}
+	if (r->month_there[host])
+		r->month[host] -= (int64_t)result->month_back;
 }
 
 static bool stalled(int64_t at)
@@ -249,21 +248,35 @@ static void give_back(unsigned host, const struct lease_result *result)
 		        .at = arrival(sim.now), .type = EVENT_BACK_ARRIVES, .host = host, .result = *result });
 }
 
+/* Of the asks that are under way one tells what is owed. */
+static void make_ask(unsigned host, uint32_t wanted, struct lease_ask *out)
+{
+	const struct host *h = &sim.hosts[host];
+	const struct lease_moment at = {
+		.hosts = sim.s->hosts, .now_ns = host_ns(h), .now = NOW_S, .offset_us = h->offset_us
+	};
+	bool told = false;
+	for (size_t i = 0; i < ASKS_MAX; i++)
+		told = told ||
+		       (sim.asks[i].used && sim.asks[i].sent && sim.asks[i].host == host && sim.asks[i].ask.tells);
+	lease_ask_make(h->slot, &sim.limits, wanted, !told, &at, out);
+}
+
 static uint32_t start_ask(unsigned host, uint32_t wanted)
 {
-	struct host *h = &sim.hosts[host];
 	uint32_t i = sim.free_ask;
 	struct ask *a = &sim.asks[i];
 	const struct weather *w = &sim.s->weather;
 	assert_int_not_equal(i, NO_ASK);
 	sim.free_ask = a->next;
 	*a = (struct ask){ .used = true, .sent = true, .serial = a->serial + 1, .host = host, .waiting = wanted };
-	lease_ask_make(h->slot, &sim.limits, sim.s->hosts, wanted, host_ns(h), NOW_S, h->offset_us, &a->ask);
+	make_ask(host, wanted, &a->ask);
 	sim.asked++;
 	struct event e = { .type = EVENT_ARRIVE, .host = host, .ask = i, .serial = a->serial };
 	e.at = arrival(sim.now);
 	if (random_u64() % 1000 < w->lost_ask) {
-		e.type = EVENT_REPLY; /* with nothing in it */
+		a->lost = true;
+		e.type = EVENT_REPLY;
 		e.at = sim.now + 20000;
 	}
 	push(e);
@@ -372,7 +385,6 @@ static void on_reply(struct ask *a, bool there)
 		lease_settle(h->slot, &a->ask, &a->reply, host_ns(h), &result);
 		give_back(a->host, &result);
 	} else {
-		lease_undo(h->slot, &a->ask);
 		open_breaker(h, a->host);
 	}
 	a->granted = result.tokens;
@@ -402,7 +414,7 @@ static void on_arrive(const struct event *e)
 	if (random_u64() % 1000 < w->late)
 		reply.at += random_up_to(400000);
 	if (random_u64() % 1000 < w->lost_reply) {
-		a->reply = (struct lease_reply){ .minute_us = -1, .hour_us = -1, .month = UINT64_MAX };
+		a->lost = true;
 		reply.at = sim.now + 20000;
 	}
 	push(reply);
@@ -452,8 +464,7 @@ static void on_event(const struct event *e)
 		on_arrive(e);
 		break;
 	case EVENT_REPLY:
-		on_reply(a, a->reply.month != UINT64_MAX &&
-		                    (a->reply.minute_us > 0 || a->reply.hour_us > 0 || a->reply.month > 0));
+		on_reply(a, !a->lost);
 		break;
 	case EVENT_DEADLINE:
 		if (!current || !a->sent)
@@ -466,7 +477,7 @@ static void on_event(const struct event *e)
 		on_give_back(a);
 		break;
 	case EVENT_BACK_ARRIVES:
-		redis_back(&e->result);
+		redis_back(e->host, &e->result);
 		break;
 	case EVENT_PROBE:
 		if (stalled(sim.now))

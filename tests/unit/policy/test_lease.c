@@ -34,8 +34,9 @@ static struct user_limits limits_of(uint64_t minute, uint64_t burst, uint64_t ho
 static struct lease_ask ask_at(struct limit_slot *slot, const struct user_limits *u, unsigned hosts, uint32_t wanted,
                                uint64_t now_ns)
 {
+	const struct lease_moment at = { .hosts = hosts, .now_ns = now_ns, .now = NOW, .offset_us = OFFSET };
 	struct lease_ask ask;
-	lease_ask_make(slot, u, hosts, wanted, now_ns, NOW, OFFSET, &ask);
+	lease_ask_make(slot, u, wanted, true, &at, &ask);
 	return ask;
 }
 
@@ -45,7 +46,7 @@ static struct lease_reply fresh_reply(const struct lease_ask *ask)
 	return (struct lease_reply){
 		.minute_us = ask->minute_floor_us + ask->minute_cost_us,
 		.hour_us = ask->hour_floor_us + ask->hour_cost_us,
-		.month = ask->month_base + ask->month_cost,
+		.month_own = ask->month_admitted + ask->tokens,
 	};
 }
 
@@ -86,14 +87,14 @@ static void test_an_ask(void **state)
 	/* The burst, L, and what three hosts may ask for in vain. */
 	assert_in_range(ask.minute_cap_us - ask.now_us, 1000000 + 200000 + 12 * 100000, 2400064);
 	assert_int_equal(ask.hour_cost_us, 1000000);
-	assert_int_equal(ask.month_cost, 1);
+	assert_int_equal(ask.month_admitted, 0);
 	assert_in_range(ask.ttl_ms, 3600 * 1000, 3620 * 1000);
 	assert_in_range(ask.month_ttl_s, u.period.end - NOW + 86400, u.period.end - NOW + 30 * 86400);
 	assert_int_equal(ask_at(&slot, &u, 3, 7, NOW_NS).minute_cost_us, 700000);
 	u = limits_of(600, 10, 3600, 1000, USER_SHADOW_MINUTE | USER_SHADOW_REQUESTS);
 	ask = ask_at(&slot, &u, 3, 0, NOW_NS);
 	assert_false(ask.minute || ask.month);
-	assert_int_equal(ask.minute_cost_us + (int64_t)ask.month_cost, 0);
+	assert_int_equal(ask.minute_cost_us, 0);
 }
 
 static void test_the_first_limit_that_is_used_up_refuses(void **state)
@@ -122,7 +123,8 @@ static void test_the_first_limit_that_is_used_up_refuses(void **state)
 		struct lease_reply reply = {
 			.minute_us = ask.now_us + 1000010 + rows[i].minute_over * 100000,
 			.hour_us = ask.now_us + INT64_C(3600000064) + rows[i].hour_over * 1000000,
-			.month = 1000 + rows[i].month_over,
+			.month_own = 10,
+			.month_others = 990 + rows[i].month_over,
 		};
 		struct lease_result result;
 		lease_settle(&slot, &ask, &reply, NOW_NS + NS_PER_MS, &result);
@@ -155,6 +157,10 @@ static void test_a_late_reply_grants_nothing(void **state)
 	assert_int_equal(result.minute_back_us, ask.minute_cost_us);
 	assert_int_equal(result.month_back, 100);
 	assert_int_equal(slot.lease[0] | slot.lease[1], 0);
+	/* Later than L the rates keep it, for they have filled up since. */
+	lease_settle(&slot, &ask, &reply, NOW_NS + LEASE_MS * NS_PER_MS + 1, &result);
+	assert_int_equal(result.minute_back_us, 0);
+	assert_int_equal(result.month_back, 100);
 	lease_settle(&slot, &ask, &reply, NOW_NS + LEASE_GIVE_MS * NS_PER_MS - 1, &result);
 	assert_int_equal(result.tokens, 100);
 }
@@ -176,31 +182,78 @@ static void test_both_words_taken(void **state)
 	assert_true(lease_wanted(&slot, &u, 1, NOW_NS + 203 * NS_PER_MS));
 }
 
-/* What a host spent while it was cut off: told once, put back when that failed, known meanwhile. */
+/*
+ * What a host spent while it was cut off is told until a reply says that Redis has it: an ask that is lost, with its
+ * worker or without, changes nothing.
+ */
 static void test_debts(void **state)
 {
 	struct limit_slot slot = { 0 };
 	struct user_limits u = limits_of(600, 10, 0, 1000, 0);
+	const struct lease_moment at = { .hosts = 4, .now_ns = NOW_NS, .now = NOW, .offset_us = OFFSET };
 	uint64_t now = gcra_now(NOW_NS), token = u.minute.interval;
+	struct lease_ask ask, other;
+	struct lease_result result;
 	(void)state;
 	slot.minute = now + token;
 	slot.cut_minute = now + token + 3 * 4 * token; /* three tokens, four hosts */
 	slot.owed = quota_word(u.period.id, 3);
+	slot.admitted = quota_word(u.period.id, 7);
+	slot.restored = quota_word(u.period.id, 2);
 	slot.requests = quota_word(u.period.id, 20);
-	struct lease_ask ask = ask_at(&slot, &u, 4, 0, NOW_NS);
-	assert_in_range(ask.minute_cost_us, 400000, 400001);
-	assert_int_equal(ask.month_cost, 4);
-	assert_int_equal(ask.month_base, 17);
-	assert_int_equal(slot.cut_minute | slot.owed, 0);
-	assert_in_range(slot.minute, now + 4 * token, now + 4 * token + 16000);
-	lease_undo(&slot, &ask);
-	assert_int_equal(slot.minute, now + token);
-	assert_int_equal(slot.cut_minute, now + 13 * token);
-	assert_int_equal(quota_count(slot.owed), 3);
+	for (int i = 0; i < 2; i++) {
+		ask = ask_at(&slot, &u, 4, 0, NOW_NS);
+		assert_in_range(ask.minute_cost_us, 400000, 400001);
+		assert_int_equal(ask.month_admitted, 5);
+	}
+	/* Beside it nobody tells. */
+	lease_ask_make(&slot, &u, 0, false, &at, &other);
+	assert_int_equal(other.minute_cost_us, 100000);
+	assert_int_equal(other.owed, 0);
+	/* Two more are admitted until the reply comes. */
+	slot.cut_minute += 2 * 4 * token;
+	quota_add(&slot.owed, u.period.id, 2);
+	quota_add(&slot.admitted, u.period.id, 2);
+	struct lease_reply reply = { .minute_us = ask.now_us + 500000, .month_own = 6, .month_others = 15 };
+	lease_settle(&slot, &ask, &reply, NOW_NS + NS_PER_MS, &result);
+	assert_int_equal(result.tokens, 1);
+	assert_int_equal(slot.cut_minute, slot.minute + 2 * 4 * token);
+	assert_int_equal(quota_count(slot.owed), 2);
 	ask = ask_at(&slot, &u, 4, 0, NOW_NS);
-	struct lease_ask again = ask_at(&slot, &u, 4, 0, NOW_NS);
-	assert_in_range(again.minute_cost_us, 100000, 100000);
-	assert_int_equal(again.month_cost, 1);
+	assert_in_range(ask.minute_cost_us, 300000, 300001);
+	assert_int_equal(ask.month_admitted, 7);
+	reply.minute_us = ask.now_us + 700000;
+	lease_settle(&slot, &ask, &reply, NOW_NS + NS_PER_MS, &result);
+	assert_int_equal(slot.cut_minute, 0);
+	assert_int_equal(quota_count(slot.owed), 0);
+	assert_int_equal(ask_at(&slot, &u, 4, 0, NOW_NS).minute_cost_us, 100000);
+}
+
+/* Redis lost its data: what was known of the others holds until they have told it again. */
+static void test_a_month_that_redis_has_lost(void **state)
+{
+	struct limit_slot slot = { 0 };
+	struct user_limits u = limits_of(0, 0, 0, 100, 0);
+	struct lease_result result;
+	(void)state;
+	slot.requests = quota_word(u.period.id, 99);
+	slot.admitted = quota_word(u.period.id, 30);
+	struct lease_ask ask = ask_at(&slot, &u, 3, 2, NOW_NS);
+	struct lease_reply reply = { .month_own = 30 + ask.tokens, .month_new = true };
+	lease_settle(&slot, &ask, &reply, NOW_NS, &result);
+	assert_int_equal(result.tokens, 1);
+	assert_int_equal(result.month_back, 1);
+	/* Not known any more, but told meanwhile: the greater count. */
+	slot.lease[0] = 0;
+	reply.month_new = false;
+	reply.month_others = 68;
+	lease_settle(&slot, &ask, &reply, NOW_NS, &result);
+	assert_int_equal(result.tokens, 1);
+	slot.lease[0] = 0;
+	reply.month_others = 70;
+	lease_settle(&slot, &ask, &reply, NOW_NS, &result);
+	assert_int_equal(result.tokens, 0);
+	assert_int_equal(quota_count(slot.requests), 100);
 }
 
 /*
@@ -224,9 +277,9 @@ static void test_tokens_are_conserved(void **state)
 			struct lease_reply reply = fresh_reply(&ask);
 			struct lease_result result;
 			minute += ask.minute_cost_us;
-			month += ask.month_cost;
+			month += ask.tokens;
 			reply.minute_us = ask.now_us + (int64_t)random_below(120000000);
-			reply.month = month;
+			reply.month_own = month;
 			lease_settle(&slot, &ask, &reply, now_ns + random_below(LEASE_MS * NS_PER_MS), &result);
 			assert_in_range(result.tokens, 0, ask.tokens);
 			minute -= result.minute_back_us;
@@ -277,6 +330,7 @@ int main(void)
 		cmocka_unit_test(test_a_late_reply_grants_nothing),
 		cmocka_unit_test(test_both_words_taken),
 		cmocka_unit_test(test_debts),
+		cmocka_unit_test(test_a_month_that_redis_has_lost),
 		cmocka_unit_test(test_tokens_are_conserved),
 		cmocka_unit_test(test_too_late_to_give_back_rates),
 	};

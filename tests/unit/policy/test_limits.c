@@ -302,6 +302,39 @@ static void test_cut_off(void **state)
 	assert_int_equal(quota_count(third->owed), 20);
 }
 
+static void test_apart(void **state)
+{
+	(void)state;
+	struct limits_cluster c = { 0 };
+	assert_false(limits_apart(&c, NOW_NS));
+	c.cut_off_ns = NOW_NS;
+	assert_true(limits_apart(&c, NOW_NS));
+	assert_true(limits_apart(&c, NOW_NS + LIMITS_TOGETHER_MS * NS_PER_MS - 1));
+	assert_false(limits_apart(&c, NOW_NS + LIMITS_TOGETHER_MS * NS_PER_MS));
+	c.together_ns = NOW_NS;
+	assert_false(limits_apart(&c, NOW_NS));
+	/* Cut off again, after all were there. */
+	c.cut_off_ns = NOW_NS + 1;
+	assert_true(limits_apart(&c, NOW_NS + 1));
+}
+
+static void test_what_was_restored_is_not_admitted_again(void **state)
+{
+	(void)state;
+	struct user_limits u = limits_of(0, 0, 0, 100, 0);
+	const struct policy_usage stored = { .requests = quota_word(u.period.id, 30),
+		                             .unflushed = quota_word(u.period.id, 12) };
+	struct limit_slot *slot = limits_slot(memory, 77, &stored);
+	const struct lease_moment at = { .hosts = 2, .now_ns = NOW_NS, .now = NOW };
+	struct lease_ask ask;
+	assert_non_null(slot);
+	lease_ask_make(slot, &u, 1, true, &at, &ask);
+	assert_int_equal(ask.month_admitted, 0);
+	quota_add(&slot->admitted, u.period.id, 2);
+	lease_ask_make(slot, &u, 1, true, &at, &ask);
+	assert_int_equal(ask.month_admitted, 2);
+}
+
 static void test_look(void **state)
 {
 	(void)state;
@@ -353,6 +386,8 @@ int main(void)
 		T(test_order_with_leases),
 		T(test_prefetch),
 		T(test_cut_off),
+		T(test_apart),
+		T(test_what_was_restored_is_not_admitted_again),
 		T(test_look),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -107,13 +107,25 @@ static void test_counter(void **state)
 	assert_false(quota_take(&word, 131, 1, QUOTA_COUNT_MAX));
 }
 
+static void test_raise(void **state)
+{
+	(void)state;
+	_Atomic uint64_t word = 0;
+	quota_raise(&word, 100, 7);
+	quota_raise(&word, 100, 5);
+	assert_int_equal(word, quota_word(100, 7));
+	quota_raise(&word, 131, 3);
+	assert_int_equal(word, quota_word(131, 3));
+	/* One that comes late, of the month before. */
+	quota_raise(&word, 100, 9);
+	assert_int_equal(word, quota_word(131, 3));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_calendar),
-		cmocka_unit_test(test_reset_days),
-		cmocka_unit_test(test_property),
-		cmocka_unit_test(test_counter),
+		cmocka_unit_test(test_calendar), cmocka_unit_test(test_reset_days), cmocka_unit_test(test_property),
+		cmocka_unit_test(test_counter),  cmocka_unit_test(test_raise),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
