@@ -217,7 +217,7 @@ class Changes:
     KINDS = {
         "revoke": ("UPDATE api_keys SET is_active = false, revoked_at = now() WHERE id = %(key)s", "key_revoked"),
         "disable": ("UPDATE users SET is_active = false WHERE id = %(user)s", "user_inactive"),
-        "whitelist": ("INSERT INTO ip_whitelist (user_id, ip_cidr) VALUES (%(user)s, '192.0.2.0/24')",
+        "whitelist": ("DELETE FROM ip_whitelist WHERE user_id = %(user)s AND ip_cidr = '127.0.0.0/8'",
                       "ip_not_allowed"),
         "limit": ("UPDATE rate_limits SET requests_per_minute = 1, burst = 1 WHERE user_id = %(user)s",
                   "rate_limited"),

@@ -1,7 +1,9 @@
 """The group `size`: a million keys."""
 
+import threading
 import time
 
+import psycopg2
 from gwstack import StackError
 from helpers_spop import Client, check
 
@@ -53,6 +55,72 @@ def _touch(stack, total):
             _ask(worker, keys, "key_invalid")
 
 
+class Burst:
+    """Many changes in one transaction, carried out beside the questions that are timed."""
+
+    EACH = """DO $$ BEGIN FOR n IN 1..{count} LOOP
+                  UPDATE rate_limits SET requests_per_hour = requests_per_hour + 1 WHERE user_id = n;
+              END LOOP; END $$"""
+    ALL = "UPDATE rate_limits SET requests_per_hour = requests_per_hour + 1 WHERE user_id <= {count}"
+    SETTLED = 60.0
+
+    def __init__(self, stack, statement, count):
+        self.stack, self.statement = stack, statement.format(count=count)
+        self.failure = None
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self):
+        try:
+            db = psycopg2.connect(self.stack.settings["DB_DSN"], connect_timeout=10)
+            try:
+                with db, db.cursor() as cursor:
+                    cursor.execute(self.statement)
+                with db, db.cursor() as cursor:
+                    cursor.execute("SELECT generation FROM policy_generation")
+                    wanted = cursor.fetchone()[0]
+            finally:
+                db.close()
+            deadline = time.monotonic() + self.SETTLED
+            while self.stack.gauge("gateway_policy_generation") < wanted:
+                if time.monotonic() > deadline:
+                    raise StackError(f"size: the changes are not there after {self.SETTLED:.0f} s")
+                time.sleep(0.05)
+        except (StackError, psycopg2.Error, OSError) as error:
+            self.failure = error
+
+    def time(self, keys):
+        """Seconds of each question until the changes are there."""
+        taken = []
+        with Client(self.stack["agent"].workers()[0]) as worker:
+            self.thread.start()
+            while self.thread.is_alive():
+                key = keys[len(taken) % len(keys)]
+                began = time.monotonic()
+                worker.send(check(len(taken) + 1, 1, IMAGE, key, id=f"burst-{id(self)}-{len(taken)}"))
+                code = worker.read().txn()["code"]
+                taken.append(time.monotonic() - began)
+                if code != "allow":
+                    raise StackError(f"size: a verdict is {code} during the changes")
+                time.sleep(0.0005)
+        self.thread.join()
+        if self.failure is not None:
+            raise StackError(f"size: {self.failure}")
+        return taken
+
+
+def _bursts(stack, users, keys, say):
+    """The worse p99 of both kinds, in ms, and how many questions there were."""
+    count = min(10000, users)
+    found = []
+    for name, statement in (("each in a statement", Burst.EACH), ("all in one statement", Burst.ALL)):
+        began = time.monotonic()
+        taken = Burst(stack, statement, count).time(keys)
+        found.append((measure.percentile(taken, 0.99) * 1000, len(taken)))
+        say(f"  {count:,} changes, {name}: there after {time.monotonic() - began:.1f} s, {len(taken)} verdicts meanwhile: "
+            f"p50 {measure.median(taken) * 1000:.2f} ms, p99 {found[-1][0]:.2f} ms, slowest {max(taken) * 1000:.1f} ms")
+    return max(found)
+
+
 def size(options, say):
     """The rows of the group, on a stack of its own."""
     with BenchStack(options.redis) as stack:
@@ -75,6 +143,7 @@ def size(options, say):
         say("  resident: " + ", ".join(f"{name} {measure.resident_bytes(pids) / MIB:.0f} MiB"
                                        for name, pids in roles.items()))
 
+        burst, asked = _bursts(stack, options.size_users, list(known.values()), say)
         stack["agent"].stop()
         stack["postgres"].stop()
         restarts = []
@@ -88,4 +157,5 @@ def size(options, say):
                 note="" if total == 1_000_000 else f"with {total:,} keys"),
             Row("restart to ready with PostgreSQL down", measure.median(restarts), len(restarts)),
             Row("first load", first, 1),
+            Row("verdict p99 during 10,000 changes", burst, asked),
         ]
