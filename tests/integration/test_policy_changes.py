@@ -234,7 +234,7 @@ def test_full_loads_while_requests_are_counted(stack, db, key):
 
 @pytest.mark.parametrize("count", [100, 101, 500])
 def test_bulk_change(stack, db, key, count):
-    """Up to 100 rows are named by the notification; more are read with everything else."""
+    """A notification names 100 rows: more are told in pieces."""
     hashes = [hashlib.sha256(f"{key.id}-{count}-{i}".encode()).hexdigest() for i in range(count - 1)]
     run(db, "INSERT INTO api_keys (user_id, key_hash) SELECT %s, unnest(%s)", key.user.id, hashes)
     stack.settle()

@@ -249,20 +249,23 @@ def test_long_allow_list(stack, db, policy, user):
 # ---- many rows -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [100, 101])
+@pytest.mark.parametrize("count", [100, 101, 2345, 10001])
 def test_statement_with_many_users(stack, db, policy, count):
-    """Up to 100 users are named by the notification; more are read with everything else."""
+    """Up to 10,000 users are named, 100 by each notification with a generation of its own; more are read with
+    everything else."""
     name = stack.unique("many")
     ids = [each[0] for each in run(
         db, "INSERT INTO users (username, email) SELECT n, n || '@example.invalid' FROM"
             " (SELECT %s || '-' || i AS n FROM generate_series(1, %s) i) AS names RETURNING id", name, count)]
     stack.settle()
-    before = loads(stack)
+    before, generation = loads(stack), run(db, "SELECT generation FROM policy_generation")[0][0]
     run(db, "INSERT INTO rate_limits (user_id, requests_per_minute) SELECT unnest(%s::bigint[]), 77", ids)
     stack.settle()
     records = policy.get(b"users", ids)
-    assert {USER.unpack_from(each)[5] for each in records} == {77}
-    assert loads(stack) - before == (1 if count > 100 else 0)
+    assert len(records) == count and {USER.unpack_from(each)[5] for each in records} == {77}
+    assert loads(stack) - before == (1 if count > 10000 else 0)
+    steps = 1 if count > 10000 else -(-count // 100)
+    assert run(db, "SELECT generation FROM policy_generation")[0][0] == generation + steps
     run(db, "UPDATE users SET deleted_at = now() WHERE id = ANY (%s)", ids)
 
 

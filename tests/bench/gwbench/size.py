@@ -84,7 +84,7 @@ class Burst:
             while self.stack.gauge("gateway_policy_generation") < wanted:
                 if time.monotonic() > deadline:
                     raise StackError(f"size: the changes are not there after {self.SETTLED:.0f} s")
-                time.sleep(0.05)
+                time.sleep(0.5)  # reading the metrics holds the interpreter, which times the questions
         except (StackError, psycopg2.Error, OSError) as error:
             self.failure = error
 
