@@ -70,7 +70,8 @@ static int setup(void **state)
 		                     .user_id = 34 };
 	assert_int_equal(key_hash(w.hasher, parts.body, w.key.hash), ERR_OK);
 	w.user = (struct policy_user){ .version = POLICY_LAYOUT, .flags = USER_ACTIVE };
-	w.env = (struct policy_env){ .counters = aligned_alloc(128, sizeof(struct policy_counters)),
+	w.env = (struct policy_env){ .counters = aligned_alloc(_Alignof(struct policy_counters),
+		                                               sizeof(struct policy_counters)),
 		                     .hosts = 1,
 		                     .now_ns = UINT64_C(1000000000000),
 		                     .now = NOW };
