@@ -86,6 +86,7 @@ static enum verdict_code step_key(struct decision *d)
 	const struct policy_key *key = d->lookup->key(d->lookup->arg, parts.id);
 	if (key == NULL || (key->flags & KEY_USABLE) == 0)
 		return VERDICT_KEY_INVALID;
+	limits_prefetch_index(&d->env->counters->limits, key->user_id);
 	if (key_hash(d->hasher, parts.body, hash) != ERR_OK)
 		return VERDICT_UNAVAILABLE;
 	if (CRYPTO_memcmp(hash, key->hash, sizeof(hash)) != 0)
@@ -103,6 +104,7 @@ static enum verdict_code step_key(struct decision *d)
 
 static enum verdict_code step_user(struct decision *d)
 {
+	limits_prefetch_slot(&d->env->counters->limits, d->out->user_id);
 	d->user = d->lookup->user(d->lookup->arg, d->out->user_id);
 	return d->user != NULL && (d->user->flags & USER_ACTIVE) != 0 ? VERDICT_ALLOW : VERDICT_USER_INACTIVE;
 }

@@ -109,6 +109,20 @@ struct limit_slot *limits_slot(struct limits_memory *m, uint64_t user_id, const 
 	}
 }
 
+void limits_prefetch_index(const struct limits_memory *m, uint64_t user_id)
+{
+	__builtin_prefetch(&m->index[index_of(user_id)]);
+}
+
+void limits_prefetch_slot(const struct limits_memory *m, uint64_t user_id)
+{
+	uint32_t entry = atomic_load_explicit(&m->index[index_of(user_id)], memory_order_relaxed);
+	const char *slot = (const char *)&m->slots[entry == 0 ? 0 : entry - 1];
+
+	for (size_t line = 0; line < sizeof(struct limit_slot); line += 64)
+		__builtin_prefetch(slot + line, 1);
+}
+
 uint32_t limits_slot_number(const struct limits_memory *m, const struct limit_slot *slot)
 {
 	return (uint32_t)(slot - m->slots);

@@ -116,6 +116,12 @@ void user_limits_make(const struct policy_user *user, const struct limits_defaul
 struct limit_slot *limits_slot(struct limits_memory *m, uint64_t user_id, const struct policy_usage *stored);
 /* The slot of a user who has one, or NULL. */
 struct limit_slot *limits_find(struct limits_memory *m, uint64_t user_id);
+/*
+ * For who will look for a user's slot soon, and has other things to do before: loads first what leads to it, and then
+ * the slot, from memory into the processor's caches.
+ */
+void limits_prefetch_index(const struct limits_memory *m, uint64_t user_id);
+void limits_prefetch_slot(const struct limits_memory *m, uint64_t user_id);
 /* Notes that the slot has admitted something. */
 void limits_mark_dirty(struct limits_memory *m, const struct limit_slot *slot);
 uint32_t limits_slot_number(const struct limits_memory *m, const struct limit_slot *slot);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,13 +18,16 @@
 #define READERS_MAX 126
 #define OPEN_MODE   0640
 /* Of users and of keys each; those who ask often are far fewer than those who may. */
-#define FOUND_SLOTS 8192
+#define FOUND_SLOTS 16384
+#define HUGE_PAGE   ((size_t)2 << 20)
+_Static_assert(FOUND_SLOTS * 128 % ((size_t)2 << 20) == 0, "whole huge pages");
 
 /* What lies under META_KEY in `meta`. */
 struct meta {
 	uint32_t layout;
 	uint32_t complete;
 	uint64_t generation;
+	uint64_t changes; /* commits that changed users or keys */
 	char stamp[POLICY_STAMP_MAX];
 };
 static const uint64_t META_KEY = 1;
@@ -33,17 +37,19 @@ static const char *const table_names[POLICY_TABLES] = {
 };
 
 /*
- * Where a record lies in the snapshot of that number. A look-up of LMDB touches some ten cache lines of a big table,
- * one after the other; this one touches one. Nothing overwrites the newest snapshot, whether or not a reader holds it,
- * so that what was found stays true over renewals as long as no commit came between.
+ * A record as it is since the commit of that number, or where it lies. A look-up of LMDB touches some ten cache lines
+ * of a big table, one after the other; this one touches two that lie side by side. Pages of users and keys are written
+ * anew, and their old ones used again, by commits that change these tables alone, so what was found stays true over the
+ * commits of the months' counters, which come several times a second.
  */
 struct found {
 	uint64_t id;
-	uint64_t snapshot;
-	const void *record;
+	uint64_t changes;
+	const void *record; /* the copy, or in the file when it is longer */
 	size_t size;
+	uint8_t copy[96];
 };
-_Static_assert(sizeof(struct found) == 32, "two in a cache line, none in two lines");
+_Static_assert(sizeof(struct found) == 128, "two cache lines");
 
 struct policy_db {
 	char path[PATH_LEN];
@@ -53,8 +59,10 @@ struct policy_db {
 	MDB_txn *view;                     /* reader's, made once and renewed */
 	bool view_live;                    /* between renew and release */
 	uint64_t snapshot;                 /* that the view shows; 0: not known */
+	uint64_t changes;                  /* struct meta's, in that snapshot */
 	struct found *found[POLICY_USAGE]; /* of users and keys: FOUND_SLOTS; made by readers */
 	MDB_txn *txn;                      /* writer's */
+	bool changed;                      /* and it has changed users or keys */
 	MDB_cursor *merge;
 	bool merge_done; /* the cursor stands behind the last record */
 	enum policy_table merge_table;
@@ -221,12 +229,13 @@ bool policy_db_replaced(const struct policy_db *db)
 	       present.st_ino != open_file.st_ino;
 }
 
-/* In whole cache lines. */
+/* In huge pages where there are some: else the processor looks for the page of nearly each record. */
 static struct found *make_found(void)
 {
-	struct found *found = aligned_alloc(64, FOUND_SLOTS * sizeof(*found));
+	struct found *found = aligned_alloc(HUGE_PAGE, FOUND_SLOTS * sizeof(*found));
 
 	CHECK(found != NULL);
+	madvise(found, FOUND_SLOTS * sizeof(*found), MADV_HUGEPAGE);
 	memset(found, 0, FOUND_SLOTS * sizeof(*found));
 	return found;
 }
@@ -287,7 +296,7 @@ enum err policy_db_renew(struct policy_db *db)
 	db->view_live = true;
 	if (db->snapshot != 0 && db->snapshot == mdb_txn_id(db->view))
 		return ERR_OK;
-	db->snapshot = 0;
+	db->snapshot = db->changes = 0;
 	rc = read_meta(db, db->view, &meta);
 	if (rc != MDB_SUCCESS)
 		return from_mdb(rc);
@@ -296,6 +305,7 @@ enum err policy_db_renew(struct policy_db *db)
 	if (!meta.complete)
 		return ERR_UNAVAILABLE;
 	db->snapshot = mdb_txn_id(db->view);
+	db->changes = meta.changes;
 	return ERR_OK;
 }
 
@@ -315,7 +325,7 @@ static const void *lookup(struct policy_db *db, enum policy_table table, uint64_
 	struct found *found = table < POLICY_USAGE && !db->writer ? &db->found[table][id % FOUND_SLOTS] : NULL;
 
 	CHECK(db->view_live);
-	if (found != NULL && found->id == id && found->snapshot == db->snapshot && db->snapshot != 0) {
+	if (found != NULL && found->id == id && found->changes == db->changes && db->changes != 0) {
 		*stored = found->size;
 		return found->record;
 	}
@@ -325,11 +335,15 @@ static const void *lookup(struct policy_db *db, enum policy_table table, uint64_
 	/* All layouts begin with their version. */
 	if (*(const uint8_t *)data.mv_data != POLICY_LAYOUT)
 		return NULL;
-	if (found != NULL)
-		*found = (struct found){
-			.id = id, .snapshot = db->snapshot, .record = data.mv_data, .size = data.mv_size
-		};
-	return data.mv_data;
+	if (found == NULL)
+		return data.mv_data;
+	found->id = id;
+	found->changes = db->changes;
+	found->size = data.mv_size;
+	found->record = data.mv_data;
+	if (data.mv_size <= sizeof(found->copy))
+		found->record = memcpy(found->copy, data.mv_data, data.mv_size);
+	return found->record;
 }
 
 const struct policy_user *policy_db_user(struct policy_db *db, uint64_t id)
@@ -410,6 +424,7 @@ enum err policy_db_put(struct policy_db *db, enum policy_table table, uint64_t i
 	MDB_val data = val(record, size);
 
 	CHECK(db->txn != NULL);
+	db->changed = db->changed || table != POLICY_USAGE;
 	return from_mdb(mdb_put(db->txn, db->tables[table], &key, &data, 0));
 }
 
@@ -418,6 +433,7 @@ enum err policy_db_delete(struct policy_db *db, enum policy_table table, uint64_
 	MDB_val key = val(&id, sizeof(id));
 
 	CHECK(db->txn != NULL);
+	db->changed = db->changed || table != POLICY_USAGE;
 	int rc = mdb_del(db->txn, db->tables[table], &key, NULL);
 	return rc == MDB_NOTFOUND ? ERR_OK : from_mdb(rc);
 }
@@ -427,19 +443,39 @@ enum err policy_db_set_generation(struct policy_db *db, uint64_t generation, con
 	struct meta meta;
 
 	CHECK(db->txn != NULL && strlen(stamp) < sizeof(meta.stamp));
-	memset(&meta, 0, sizeof(meta)); /* the padding too: it goes to the file */
+	int rc = read_meta(db, db->txn, &meta);
+	if (rc != MDB_SUCCESS && rc != MDB_NOTFOUND)
+		return from_mdb(rc);
 	meta.layout = POLICY_LAYOUT;
 	meta.complete = 1;
 	meta.generation = generation;
+	memset(meta.stamp, 0, sizeof(meta.stamp));
 	memcpy(meta.stamp, stamp, strlen(stamp));
 	return from_mdb(write_meta(db, db->txn, &meta));
+}
+
+static int note_change(struct policy_db *db)
+{
+	struct meta meta;
+	int rc = read_meta(db, db->txn, &meta);
+
+	if (rc != MDB_SUCCESS)
+		return rc;
+	meta.changes++;
+	return write_meta(db, db->txn, &meta);
 }
 
 enum err policy_db_commit(struct policy_db *db)
 {
 	CHECK(db->txn != NULL && db->merge == NULL);
-	int rc = mdb_txn_commit(db->txn);
+	int rc = db->changed ? note_change(db) : MDB_SUCCESS;
+	if (rc != MDB_SUCCESS) {
+		policy_db_abort(db);
+		return from_mdb(rc);
+	}
+	rc = mdb_txn_commit(db->txn);
 	db->txn = NULL; /* freed by LMDB, also on an error */
+	db->changed = false;
 	return from_mdb(rc);
 }
 
@@ -451,6 +487,7 @@ void policy_db_abort(struct policy_db *db)
 	if (db->txn != NULL)
 		mdb_txn_abort(db->txn);
 	db->txn = NULL;
+	db->changed = false;
 }
 
 /* Moves the merge cursor; merge_done when there is nothing more. */
@@ -473,6 +510,7 @@ enum err policy_db_merge_start(struct policy_db *db, enum policy_table table)
 	CHECK(db->txn != NULL && db->merge == NULL && table != POLICY_USAGE);
 	db->merge_table = table;
 	db->merge_done = false;
+	db->changed = true;
 	int rc = mdb_cursor_open(db->txn, db->tables[table], &db->merge);
 	if (rc == MDB_SUCCESS)
 		rc = merge_step(db, MDB_FIRST, &key, &data);

@@ -2,9 +2,10 @@
  * policy.mdb: users, keys and what was counted, for the verdict, in one LMDB file (LMDB 0.9, single file, no
  * sub-folder).
  *
- * One process writes (the keeper), any number read, without locks and without copies: what a look-up returns points
- * into the mapped file and stays valid until the view is renewed. A change is one transaction; readers see all of it or
- * nothing. Each process opens the file for itself, after its fork. The file must lie on a local disk.
+ * One process writes (the keeper), any number read, without locks: what a look-up returns points into the mapped file,
+ * or into the reader's memory of what it found before, and stays valid until the view is renewed or another record of
+ * the same table is looked up. A change is one transaction; readers see all of it or nothing. Each process opens the
+ * file for itself, after its fork. The file must lie on a local disk.
  *
  * Inside: `meta` (layout, generation), `users` (user id → struct policy_user with its allow list), `keys` (key id →
  * struct policy_key), `usage` (user id → struct policy_usage); ids are 64 bit integers in host order. A file of another

@@ -121,7 +121,7 @@ static void test_reader_sees_commits_only(void **state)
 	assert_string_equal(info.stamp, "0a1b");
 }
 
-/* A reader remembers where records lie: over a renewal only while nothing was committed. */
+/* A reader remembers where records lie: over renewals until a commit changes users or keys. */
 static void test_found_again(void **state)
 {
 	struct fixture *f = *state;
@@ -161,6 +161,48 @@ static void test_found_again(void **state)
 		assert_int_equal(policy_db_renew(f->r), ERR_OK);
 		assert_int_equal(policy_db_key(f->r, 5)->hash[0], round);
 		assert_int_equal(policy_db_key(f->r, far)->hash[0], 2);
+		policy_db_release(f->r);
+	}
+}
+
+/* The months' counters change much more often than the policy, and pages are used again all the time. */
+static void test_found_again_beside_other_tables(void **state)
+{
+	enum { KEYS = 400 };
+	struct fixture *f = *state;
+	uint8_t wanted[KEYS] = { 0 }, before[KEYS];
+	uint64_t random = 1;
+
+	for (int round = 0; round < 400; round++) {
+		memcpy(before, wanted, sizeof(before));
+		assert_int_equal(policy_db_begin(f->w), ERR_OK);
+		for (uint64_t id = 1; id < KEYS; id++) {
+			struct policy_usage usage = { .version = POLICY_LAYOUT, .requests = random };
+			random = random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+			if (random >> 62 == 0)
+				assert_int_equal(
+				        policy_db_put(f->w, POLICY_USAGE, id * (random >> 60), &usage, sizeof(usage)),
+				        ERR_OK);
+			if (round == 0 || (round % 8 == 0 && random >> 59 == 7)) {
+				wanted[id] = (uint8_t)(random >> 40);
+				put_key(f->w, id, wanted[id]);
+			}
+		}
+		if (round == 0)
+			assert_int_equal(policy_db_set_generation(f->w, 1, "0a1b"), ERR_OK);
+		if (round % 16 == 8) {
+			policy_db_abort(f->w);
+			memcpy(wanted, before, sizeof(wanted));
+		} else {
+			assert_int_equal(policy_db_commit(f->w), ERR_OK);
+		}
+		assert_int_equal(policy_db_renew(f->r), ERR_OK);
+		for (uint64_t id = 1; id < KEYS; id++) {
+			const struct policy_key *k = policy_db_key(f->r, id);
+			assert_non_null(k);
+			assert_int_equal(k->hash[0], wanted[id]);
+			assert_int_equal(k->user_id, id * 10);
+		}
 		policy_db_release(f->r);
 	}
 }
@@ -530,6 +572,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_unavailable_until_complete, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reader_sees_commits_only, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_found_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_found_again_beside_other_tables, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_record_of_other_layout_is_not_seen, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_user_with_its_allow_list, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_merge_of_users, setup, teardown),
