@@ -58,12 +58,12 @@ static void write_list(struct wcur *out, const struct policy_line *lines,
 
 static void write_tightest(struct wcur *out, const struct limit_view *v)
 {
-	text(out, SV("|"));
 	wcur_u64(out, v->quota);
 	text(out, SV("|"));
 	wcur_u64(out, v->left);
 	text(out, SV("|"));
 	wcur_u64(out, v->reset_s);
+	text(out, SV("|"));
 }
 
 /* Bytes are not compared with requests: they are the tightest only when they refuse. */
@@ -102,19 +102,20 @@ void limit_text_user(struct wcur *out, const struct user_limits *u, const struct
 
 	if (view->minute.quota == 0 && view->hour.quota == 0 && view->bytes.quota == 0 && view->requests.quota == 0)
 		return;
-	write_list(out, lines, write_policy);
-	text(out, SV("|"));
-	write_list(out, lines, write_left);
 	write_tightest(out, tightest(u, lines, code));
+	write_list(out, lines, write_left);
+	text(out, SV("|"));
+	write_list(out, lines, write_policy);
 }
 
 void limit_text_address(struct wcur *out, uint64_t per_minute, uint64_t retry_s)
 {
 	const struct limit_view view = { .quota = per_minute, .left = 0, .reset_s = retry_s };
 
-	text(out, SV("\"address\";q="));
-	wcur_u64(out, per_minute);
-	text(out, SV(";w=60|\"address\";r=0;t="));
-	wcur_u64(out, retry_s);
 	write_tightest(out, &view);
+	text(out, SV("\"address\";r=0;t="));
+	wcur_u64(out, retry_s);
+	text(out, SV("|\"address\";q="));
+	wcur_u64(out, per_minute);
+	text(out, SV(";w=60"));
 }

@@ -1,11 +1,12 @@
 /*
  * What an answer's headers say about the limits, as one text for haproxy.cfg, which takes it apart with field(n,|):
  *
- *     1 RateLimit-Policy    2 RateLimit    3 X-RateLimit-Limit    4 X-RateLimit-Remaining    5 X-RateLimit-Reset
+ *     1 X-RateLimit-Limit    2 X-RateLimit-Remaining    3 X-RateLimit-Reset    4 RateLimit    5 RateLimit-Policy
  *
- * 1 and 2 are structured fields as draft-ietf-httpapi-ratelimit-headers-10 has them: "minute";q=1000;w=60 and
- * "minute";r=999;t=1. t, and 5, are seconds until all of it is there again, or, with nothing left, until one more
- * request passes. 3 to 5 are those of the limit with the least left.
+ * The long ones stand last, since HAProxy looks for a field from the front each time. 4 and 5 are structured fields as
+ * draft-ietf-httpapi-ratelimit-headers-10 has them: "minute";r=999;t=1 and "minute";q=1000;w=60. t, and 3, are seconds
+ * until all of it is there again, or, with nothing left, until one more request passes. 1 to 3 are those of the limit
+ * with the least left.
  */
 #pragma once
 

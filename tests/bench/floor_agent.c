@@ -40,8 +40,6 @@ static const struct {
 	const char *name;
 	const char *text;
 } variables[] = {
-	{ "code", "allow" },
-	{ "route", "image" },
 	/* As long as a target of imgproxy with a signature. */
 	{ "target", "/MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE/rs:fill:300:200/bG9jYWw6Ly8vNTAwMDAvcGhvdG8uanBn" },
 	{ "verdict", "allow" },

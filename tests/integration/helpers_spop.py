@@ -150,6 +150,11 @@ class Frame:
         assert {scope for scope, _ in found} == {"txn"}
         return {name: thing for (_, name), thing in found.items()}
 
+    def code(self):
+        """`allow`, which has no code of its own, or the code of a refusal."""
+        found = self.txn()
+        return "allow" if found.get("verdict") == "allow" else found["code"]
+
 
 class Client:
     """A connection to a verdict worker."""

@@ -238,7 +238,7 @@ class Changes:
         """The code of a verdict; each question has an id of its own, since the same one never spends twice."""
         self.asked += 1
         self.worker.send(check(self.asked, 1, IMAGE, key, id=f"bench-{self.asked:08}"))
-        return self.worker.read().txn()["code"]
+        return self.worker.read().code()
 
     def _take_key(self):
         """A key whose user passes now."""

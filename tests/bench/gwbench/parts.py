@@ -17,8 +17,6 @@ from .measure import command_line
 # What the agent would have said, for a HAProxy that does not ask. Set like everything else: by rules of its own.
 NO_FILTER = """\
     http-request set-var(txn.gw.verdict) str(allow)
-    http-request set-var(txn.gw.code) str(allow)
-    http-request set-var(txn.gw.route) str(image)
     http-request set-var(txn.gw.target) path
 """
 

@@ -41,7 +41,7 @@ def _ask(worker, keys, wanted):
         some = keys[begin:begin + BATCH]
         worker.send(*(check(number + 1, 1, IMAGE, key, id=f"size-{begin + number}") for number, key in enumerate(some)))
         for _ in some:
-            code = worker.read().txn()["code"]
+            code = worker.read().code()
             if code != wanted:
                 raise StackError(f"size: a verdict is {code}, not {wanted}")
 
@@ -97,7 +97,7 @@ class Burst:
                 key = keys[len(taken) % len(keys)]
                 began = time.monotonic()
                 worker.send(check(len(taken) + 1, 1, IMAGE, key, id=f"burst-{id(self)}-{len(taken)}"))
-                code = worker.read().txn()["code"]
+                code = worker.read().code()
                 taken.append(time.monotonic() - began)
                 if code != "allow":
                     raise StackError(f"size: a verdict is {code} during the changes")
