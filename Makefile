@@ -36,22 +36,24 @@ LDFLAGS += --coverage
 endif
 
 # The rooms, lowest first: a room may use those before it in `uses_ROOM` only (checked by tests/lint/includes.sh).
-ROOMS := base spop imgurl policy io store
+ROOMS := base spop imgurl policy usage io store
 PROGRAMS := agent api cli
 uses_base :=
 uses_spop := base
 uses_imgurl := base
 uses_policy := base
+uses_usage := base
 uses_io := base
-uses_store := io policy base
-uses_agent := store io policy imgurl spop base
+uses_store := io usage policy base
+uses_agent := store io usage policy imgurl spop base
 uses_api := io base
-uses_cli := store io policy base
+uses_cli := store io usage policy base
 
 libs_base := $(call pkg,--libs,yaml-0.1) -lcrypto
 libs_spop :=
 libs_imgurl := -lcrypto
 libs_policy := -lcrypto -lz
+libs_usage := -lcrypto -lz
 libs_io := -lev -lpq -lhiredis -lmicrohttpd -lpthread
 libs_store := -llmdb -lcrypto
 libs_agent :=
