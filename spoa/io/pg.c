@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "io/backoff.h"
+#include "io/pg_copy.h"
 #include "io/pg_int.h"
 #include "io/resolver.h"
 
@@ -34,6 +35,7 @@ struct query {
 	int nparams;
 	const char **params;
 	char *sql;
+	struct pg_copy copy;
 };
 
 TAILQ_HEAD(query_list, query);
@@ -68,6 +70,7 @@ static void query_end(struct query *q, enum err err, const struct pg_result *r)
 	void *arg = q->arg;
 	loop_timer_stop(&q->timer);
 	PQclear(q->res);
+	free(q->copy.data);
 	free(q);
 	if (cb != NULL)
 		cb(arg, err, r);
@@ -145,10 +148,17 @@ static void drop(struct pg *pg, const char *why, enum err current_err)
 	list_end(pg, &pg->queue, ERR_UNAVAILABLE);
 }
 
+/* Sends what libpq has, and then the next piece of a COPY, as long as the socket takes it. */
 static void flush(struct pg *pg)
 {
-	int rc = PQflush(pg->conn);
-	if (rc < 0)
+	int rc, put;
+	do {
+		put = 0;
+		rc = PQflush(pg->conn);
+		if (rc == 0 && pg->current != NULL)
+			put = pg_copy_put(&pg->current->copy, pg->conn);
+	} while (put > 0);
+	if (rc < 0 || put < 0)
 		drop(pg, PQerrorMessage(pg->conn), ERR_CLOSED);
 	else
 		loop_io_start(&pg->io, PQsocket(pg->conn), rc > 0 ? LOOP_READ | LOOP_WRITE : LOOP_READ);
@@ -180,7 +190,8 @@ static void notifications(struct pg *pg)
 
 static void results(struct pg *pg)
 {
-	while (pg->current != NULL && !PQisBusy(pg->conn)) {
+	/* While the data of a COPY is sent libpq has no other result than that it may be sent. */
+	while (pg->current != NULL && pg->current->copy.state != PG_COPY_SENDING && !PQisBusy(pg->conn)) {
 		PGresult *res = PQgetResult(pg->conn);
 		struct pg_result r;
 		enum err err;
@@ -193,10 +204,17 @@ static void results(struct pg *pg)
 			loop_defer(&pg->send);
 			return;
 		}
+		if (PQresultStatus(res) == PGRES_COPY_IN && pg->current->copy.state == PG_COPY_WAITING) {
+			PQclear(res);
+			pg->current->copy.state = PG_COPY_SENDING;
+			flush(pg);
+			continue;
+		}
 		err = pg_result_init(&r, res);
 		if (err == ERR_UNSUPPORTED || PQstatus(pg->conn) == CONNECTION_BAD) {
 			PQclear(res);
-			drop(pg, err == ERR_UNSUPPORTED ? "COPY is not supported" : PQerrorMessage(pg->conn),
+			drop(pg,
+			     err == ERR_UNSUPPORTED ? "a COPY for which there is no data" : PQerrorMessage(pg->conn),
 			     ERR_CLOSED);
 			return;
 		}
@@ -438,12 +456,9 @@ static struct query *query_new(const char *sql, int nparams, const char *const *
 	return q;
 }
 
-void pg_query(struct pg *pg, const char *sql, int nparams, const char *const *params, unsigned timeout_ms,
-              pg_query_cb *cb, void *arg)
+static void submit(struct pg *pg, struct query *q, unsigned timeout_ms, pg_query_cb *cb, void *arg)
 {
-	struct query *q;
-	CHECK(timeout_ms > 0 && nparams >= 0);
-	q = query_new(sql, nparams, params);
+	CHECK(timeout_ms > 0);
 	q->pg = pg;
 	q->cb = cb;
 	q->arg = arg;
@@ -457,4 +472,18 @@ void pg_query(struct pg *pg, const char *sql, int nparams, const char *const *pa
 	pg->count++;
 	loop_timer_start(&q->timer, timeout_ms, 0);
 	loop_defer(&pg->send);
+}
+
+void pg_query(struct pg *pg, const char *sql, int nparams, const char *const *params, unsigned timeout_ms,
+              pg_query_cb *cb, void *arg)
+{
+	CHECK(nparams >= 0);
+	submit(pg, query_new(sql, nparams, params), timeout_ms, cb, arg);
+}
+
+void pg_copy_in(struct pg *pg, const char *sql, char *data, size_t n, unsigned timeout_ms, pg_query_cb *cb, void *arg)
+{
+	struct query *q = query_new(sql, 0, NULL);
+	q->copy = (struct pg_copy){ .state = PG_COPY_WAITING, .data = data, .n = n };
+	submit(pg, q, timeout_ms, cb, arg);
 }

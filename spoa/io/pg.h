@@ -75,3 +75,12 @@ typedef void pg_query_cb(void *arg, enum err err, const struct pg_result *r);
  */
 void pg_query(struct pg *pg, const char *sql, int nparams, const char *const *params, unsigned timeout_ms,
               pg_query_cb *cb, void *arg);
+
+/*
+ * Queues a COPY … FROM STDIN, in the order of the queries and with the same endings. data (n bytes in COPY's text
+ * format; NULL when there are none) comes from malloc() and belongs to the client from here on, whatever happens.
+ * Sending it never blocks. pg_result_affected() is the number of rows. When the server finds a row that it does not
+ * take the rest is sent all the same, and the end is ERR_REFUSED. A COPY through pg_query(), and COPY TO, end the
+ * connection.
+ */
+void pg_copy_in(struct pg *pg, const char *sql, char *data, size_t n, unsigned timeout_ms, pg_query_cb *cb, void *arg);

@@ -49,7 +49,8 @@ struct pg_result {
 	char error[PG_ERROR_MAX];
 };
 
-/* ERR_OK, ERR_REFUSED for an error of the server, ERR_UNSUPPORTED for COPY. Takes res over (not its PQclear()). */
+/* ERR_OK, ERR_REFUSED for an error of the server, ERR_UNSUPPORTED when it wants to go on with a COPY. Takes res over
+ * (not its PQclear()). */
 MUST_CHECK enum err pg_result_init(struct pg_result *r, PGresult *res);
 
 /* Copies a message of libpq, which may have several lines, as one line. */

@@ -1,7 +1,7 @@
 /* LDFLAGS: -Wl,--wrap=PQconnectStartParams,--wrap=PQstatus,--wrap=PQsocket,--wrap=PQconnectPoll */
 /* LDFLAGS: -Wl,--wrap=PQsendQueryParams,--wrap=PQflush,--wrap=PQconsumeInput,--wrap=PQisBusy,--wrap=PQgetResult */
 /* LDFLAGS: -Wl,--wrap=PQnotifies,--wrap=PQfinish,--wrap=PQerrorMessage,--wrap=PQsetNoticeProcessor,--wrap=PQhost */
-/* LDFLAGS: -Wl,--wrap=PQport,--wrap=PQserverVersion,--wrap=PQsetnonblocking */
+/* LDFLAGS: -Wl,--wrap=PQport,--wrap=PQserverVersion,--wrap=PQsetnonblocking,--wrap=PQputCopyData,--wrap=PQputCopyEnd */
 /* The PostgreSQL client over a libpq whose connection functions are replaced; each ending of a query comes once. */
 #include <libpq-fe.h>
 #include <stdbool.h>
@@ -27,6 +27,12 @@ static struct {
 	int step;         /* of PQgetResult() */
 	const char *sqlstate;
 	PGnotify *notify;
+	bool copy;       /* the statement is a COPY, which asks for data */
+	bool copy_ended; /* and has them all */
+	bool copy_fails;
+	bool copy_stalls; /* the socket takes no more than a piece at once */
+	size_t copied;
+	char copy_data[256 * 1024];
 	char host[256], hostaddr[256], port[64], application[64];
 	int nparams;
 	char params[4][32];
@@ -70,6 +76,8 @@ PQnoticeProcessor __wrap_PQsetNoticeProcessor(PGconn *c, PQnoticeProcessor p, vo
 char *__wrap_PQhost(const PGconn *c);
 char *__wrap_PQport(const PGconn *c);
 int __wrap_PQserverVersion(const PGconn *c);
+int __wrap_PQputCopyData(PGconn *c, const char *data, int n);
+int __wrap_PQputCopyEnd(PGconn *c, const char *error);
 
 PGconn *__wrap_PQconnectStartParams(const char *const *k, const char *const *v, int expand)
 {
@@ -123,8 +131,10 @@ int __wrap_PQsendQueryParams(PGconn *c, const char *sql, int n, const Oid *types
 	(void)lengths;
 	(void)formats;
 	assert_int_equal(format, 0);
-	assert_int_equal(strncmp(sql, "select", 6), 0);
+	assert_int_equal(strncmp(sql, fake.copy ? "copy" : "select", 4), 0);
 	fake.sends++;
+	fake.copy_ended = false;
+	fake.copied = 0;
 	fake.step = 0;
 	fake.ready = false;
 	fake.nparams = n;
@@ -162,6 +172,8 @@ PGresult *__wrap_PQgetResult(PGconn *c)
 	PGresult *res;
 	char column[] = "n", value[] = "-42";
 	(void)c;
+	if (fake.copy && !fake.copy_ended)
+		return PQmakeEmptyPGresult(NULL, PGRES_COPY_IN);
 	if (fake.step++ > 0)
 		return NULL;
 	if (fake.sqlstate != NULL)
@@ -227,6 +239,25 @@ int __wrap_PQserverVersion(const PGconn *c)
 	return 150000;
 }
 
+int __wrap_PQputCopyData(PGconn *c, const char *data, int n)
+{
+	(void)c;
+	assert_true(fake.copy && !fake.copy_ended && n > 0 && fake.copied + (size_t)n <= sizeof(fake.copy_data));
+	memcpy(fake.copy_data + fake.copied, data, (size_t)n);
+	fake.copied += (size_t)n;
+	fake.flushes_left = fake.copy_stalls ? 1 : 0;
+	return fake.copy_fails ? -1 : 1;
+}
+
+int __wrap_PQputCopyEnd(PGconn *c, const char *error)
+{
+	(void)c;
+	assert_true(fake.copy && !fake.copy_ended && error == NULL);
+	fake.copy_ended = true;
+	fake.ready = false;
+	return 1;
+}
+
 struct answer {
 	unsigned calls;
 	enum err err;
@@ -268,6 +299,19 @@ static void submit(struct fixture *f, struct answer *a, unsigned timeout_ms)
 	const char *const params[] = { "1", NULL, "three" };
 	f->submitting = true;
 	pg_query(f->pg, "select $1, $2, $3", 3, params, timeout_ms, on_query, a);
+	f->submitting = false;
+}
+
+#define COPY_BYTES ((size_t)150000)
+
+static void submit_copy(struct fixture *f, struct answer *a, unsigned timeout_ms)
+{
+	char *data = malloc(COPY_BYTES);
+	assert_non_null(data);
+	for (size_t i = 0; i < COPY_BYTES; i++)
+		data[i] = (char)(i * 31 % 251);
+	fake.copy = f->submitting = true;
+	pg_copy_in(f->pg, "copy t from stdin", data, COPY_BYTES, timeout_ms, on_query, a);
 	f->submitting = false;
 }
 
@@ -511,6 +555,110 @@ static void test_down_and_full_are_refused_later(void **state)
 	assert_int_equal(f->b.calls, 0);
 }
 
+static void test_copy_sends_all_and_then_waits_for_the_result(void **state)
+{
+	struct fixture *f = *state;
+	open_pg(f, DSN, 0, 0);
+	until_up(f);
+	submit_copy(f, &f->a, 60000);
+	turns(f, 3);
+	assert_int_equal(fake.sends, 1);
+	assert_int_equal(fake.copied, 0);
+	fake.copy_stalls = true;
+	answer_ready();
+	loop_run_once(f->loop, true);
+	assert_in_range(fake.copied, 1, COPY_BYTES - 1);
+	turns(f, 5);
+	assert_int_equal(fake.copied, COPY_BYTES);
+	for (size_t i = 0; i < COPY_BYTES; i++)
+		assert_int_equal(fake.copy_data[i], (char)(i * 31 % 251));
+	assert_true(fake.copy_ended);
+	assert_int_equal(f->a.calls, 0);
+	answer_ready();
+	until_called(f, &f->a);
+	assert_int_equal(f->a.err, ERR_OK);
+	fake.copy = false;
+	submit(f, &f->b, 60000);
+	turns(f, 2);
+	answer_ready();
+	until_called(f, &f->b);
+	assert_int_equal(f->b.err, ERR_OK);
+}
+
+static void test_copy_without_data(void **state)
+{
+	struct fixture *f = *state;
+	open_pg(f, DSN, 0, 0);
+	until_up(f);
+	fake.copy = true;
+	pg_copy_in(f->pg, "copy t from stdin", NULL, 0, 60000, on_query, &f->a);
+	turns(f, 2);
+	answer_ready();
+	turns(f, 2);
+	assert_true(fake.copy_ended);
+	answer_ready();
+	until_called(f, &f->a);
+	assert_int_equal(f->a.err, ERR_OK);
+}
+
+static void test_copy_that_the_server_refuses(void **state)
+{
+	struct fixture *f = *state;
+	open_pg(f, DSN, 0, 0);
+	until_up(f);
+	fake.sqlstate = "22003";
+	submit_copy(f, &f->a, 60000);
+	turns(f, 2);
+	answer_ready();
+	turns(f, 2);
+	assert_int_equal(fake.copied, COPY_BYTES);
+	answer_ready();
+	until_called(f, &f->a);
+	assert_int_equal(f->a.err, ERR_REFUSED);
+	assert_true(pg_is_up(f->pg));
+}
+
+static void test_copy_and_a_lost_connection(void **state)
+{
+	struct fixture *f = *state;
+	open_pg(f, DSN, 0, 0);
+	submit_copy(f, &f->a, 60000);
+	until_called(f, &f->a);
+	assert_int_equal(f->a.err, ERR_UNAVAILABLE);
+	until_up(f);
+	submit_copy(f, &f->b, 60000);
+	turns(f, 2);
+	fake.copy_fails = true;
+	answer_ready();
+	until_called(f, &f->b);
+	assert_int_equal(f->b.err, ERR_CLOSED);
+	assert_int_equal(f->downs, 1);
+	until_up(f);
+	fake.copy_fails = false;
+	submit_copy(f, &f->c, 5);
+	turns(f, 2);
+	fake.flushes_left = 1000000;
+	answer_ready();
+	until_called(f, &f->c);
+	assert_int_equal(f->c.err, ERR_TIMEOUT);
+	assert_int_equal(f->downs, 2);
+}
+
+static void test_copy_as_a_query_ends_the_connection(void **state)
+{
+	struct fixture *f = *state;
+	open_pg(f, DSN, 0, 0);
+	until_up(f);
+	fake.copy = true;
+	pg_query(f->pg, "copy t from stdin", 0, NULL, 60000, on_query, &f->a);
+	turns(f, 2);
+	answer_ready();
+	until_called(f, &f->a);
+	assert_int_equal(f->a.err, ERR_CLOSED);
+	assert_int_equal(fake.copied, 0);
+	assert_string_equal(pg_last_error(f->pg), "a COPY for which there is no data");
+}
+
 static void test_free_ends_all_queries(void **state)
 {
 	struct fixture *f = *state;
@@ -611,6 +759,11 @@ int main(void)
 		T(test_deadline_before_the_answer_drops_the_connection),
 		T(test_deadline_in_the_queue_leaves_the_connection),
 		T(test_down_and_full_are_refused_later),
+		T(test_copy_sends_all_and_then_waits_for_the_result),
+		T(test_copy_without_data),
+		T(test_copy_that_the_server_refuses),
+		T(test_copy_and_a_lost_connection),
+		T(test_copy_as_a_query_ends_the_connection),
 		T(test_free_ends_all_queries),
 		T(test_connecting_has_a_deadline_and_is_tried_again),
 		T(test_several_hosts_take_turns),
