@@ -75,7 +75,7 @@ binaries := $(foreach p,$(PROGRAMS),$(if $(wildcard spoa/$(p)/main.c),$(BIN)/$(p
 standin := $(if $(wildcard tests/standin/main.c),$(O)/tests/imgproxy-standin)
 pacer := $(O)/tests/pacer
 skew := $(O)/tests/skew.so
-live := $(O)/tests/leases-live
+live := $(O)/tests/leases-live $(O)/tests/ship-live
 
 .PHONY: help
 help: ## list the targets
@@ -196,7 +196,8 @@ export GATEWAY_PACER := $(abspath $(pacer))
 export GATEWAY_SKEW := $(abspath $(skew))
 export GATEWAY_BENCH_DIR := $(abspath $(O)/bench)
 
-$(live): tests/integration/leases_live.c $(call archive,store $(uses_store)) $(O)/flags
+# tests/leases-live from tests/integration/leases_live.c, and so on.
+$(live): $(O)/tests/%-live: tests/integration/%_live.c $(call archive,store $(uses_store)) $(O)/flags
 	@mkdir -p $(@D)
 	@echo "  LD      $@"
 	@$(CC) $(CPPFLAGS) -Itests/unit $(CFLAGS) $(LDFLAGS) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group \

@@ -35,6 +35,8 @@ static void restore(struct limit_slot *slot, const struct policy_usage *stored)
 
 	atomic_store_explicit(&slot->requests, stored->requests, memory_order_relaxed);
 	atomic_store_explicit(&slot->bytes, stored->bytes, memory_order_relaxed);
+	/* With what PostgreSQL was not told yet: the first row that is learnt says how much that was. */
+	atomic_store_explicit(&slot->stored_bytes, stored->bytes, memory_order_relaxed);
 	atomic_store_explicit(&slot->admitted, stored->unflushed, memory_order_relaxed);
 	atomic_store_explicit(&slot->restored, stored->unflushed, memory_order_relaxed);
 	atomic_store_explicit(
@@ -45,7 +47,7 @@ static void restore(struct limit_slot *slot, const struct policy_usage *stored)
 
 static void clear(struct limit_slot *slot)
 {
-	_Atomic uint64_t *const words[] = { &slot->user_id,  &slot->requests, &slot->bytes,
+	_Atomic uint64_t *const words[] = { &slot->user_id,  &slot->requests, &slot->bytes, &slot->stored_bytes,
 		                            &slot->admitted, &slot->restored, &slot->stored };
 
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)

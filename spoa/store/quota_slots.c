@@ -51,10 +51,12 @@ static void adopt(struct quota_slots *s)
 	policy_db_release(s->db);
 }
 
-void quota_slots_init(struct quota_slots *s, struct limits_memory *memory, struct policy_db *db)
+void quota_slots_init(struct quota_slots *s, struct limits_memory *memory, struct policy_db *db,
+                      struct usage_charges *charges)
 {
 	s->memory = memory;
 	s->db = db;
+	s->charges = charges;
 	adopt(s);
 	const uint64_t count = words_used(memory) * 64;
 	for (uint64_t i = 0; i < count; i++) {
@@ -152,32 +154,32 @@ static void raise_to(_Atomic uint64_t *word, uint32_t period, uint64_t least)
 	} while (!atomic_compare_exchange_weak_explicit(word, &seen, next, memory_order_relaxed, memory_order_relaxed));
 }
 
-uint64_t quota_bytes(uint64_t mb)
+/* What the row has less than it had: somebody has set it. */
+static void lower(_Atomic uint64_t *word, uint32_t period, uint64_t before, uint64_t now)
 {
-	return mb < QUOTA_COUNT_MAX / QUOTA_BYTES_PER_MB ? mb * QUOTA_BYTES_PER_MB : QUOTA_COUNT_MAX;
+	if (now < before)
+		quota_add(word, period, -(int64_t)(before - now));
 }
 
 /*
  * Others have added, or somebody has set the row. At least all that PostgreSQL has and what it is not told yet was
- * used; it may be more, for Redis tells of other hosts earlier. Where the row went down, so does what is known.
+ * used; it may be more: Redis tells of requests of other hosts earlier, and what is on its way to PostgreSQL may be
+ * there or not. Where the row went down, so does what is known.
  */
 void quota_slots_learn(struct quota_slots *s, struct limit_slot *slot, const struct quota_stored *stored,
                        uint32_t period)
 {
 	uint64_t old_requests = load(&slot->requests);
 	uint64_t old_bytes = load(&slot->bytes);
-	uint64_t before = quota_used(load(&slot->stored), period);
-	uint64_t bytes = quota_bytes(stored->mb);
 
-	if (stored->requests < before)
-		quota_add(&slot->requests, period, -(int64_t)(before - stored->requests));
+	lower(&slot->requests, period, quota_used(load(&slot->stored), period), stored->requests);
 	uint64_t admitted = load(&slot->admitted);
 	uint64_t left = quota_used(admitted, period) > 0 ? beyond(admitted, load(&slot->flushed)) : 0;
 	raise_to(&slot->requests, period, stored->requests + left);
 	store(&slot->stored, quota_word(period, stored->requests));
-	/* Nobody else counts bytes. */
-	store(&slot->bytes, quota_word(period, bytes));
-	store(&slot->stored_bytes, quota_word(period, bytes));
+	lower(&slot->bytes, period, quota_used(load(&slot->stored_bytes), period), stored->bytes);
+	raise_to(&slot->bytes, period, stored->bytes + usage_charges_waiting(s->charges, slot, period));
+	store(&slot->stored_bytes, quota_word(period, stored->bytes));
 	if (load(&slot->requests) != old_requests || load(&slot->bytes) != old_bytes)
 		set_bit(s->unsaved, s->memory, slot);
 }
@@ -188,7 +190,7 @@ enum err quota_slots_learn_absent(struct quota_slots *s, uint64_t user_id, const
 	const struct policy_usage *old = policy_db_usage(s->db, user_id);
 	struct policy_usage usage = { .version = POLICY_LAYOUT,
 		                      .requests = quota_word(period, stored->requests),
-		                      .bytes = quota_word(period, quota_bytes(stored->mb)) };
+		                      .bytes = quota_word(period, stored->bytes) };
 
 	/* What an agent before this one did not get rid of is not in PostgreSQL's number. */
 	if (old != NULL && quota_count(old->unflushed) > 0) {
@@ -197,7 +199,7 @@ enum err quota_slots_learn_absent(struct quota_slots *s, uint64_t user_id, const
 			usage.requests = quota_word(period, stored->requests + quota_count(old->unflushed));
 	}
 	if ((old != NULL && memcmp(old, &usage, sizeof(usage)) == 0) ||
-	    (old == NULL && stored->requests == 0 && stored->mb == 0))
+	    (old == NULL && stored->requests == 0 && stored->bytes == 0))
 		return ERR_OK;
 	if (unwritten == NULL)
 		return policy_db_put(s->db, POLICY_USAGE, user_id, &usage, sizeof(usage));

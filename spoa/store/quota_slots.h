@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "policy/limits.h"
 #include "store/policy_db.h"
+#include "store/usage_charges.h"
 
 #define QUOTA_BATCH_MAX 2000
 #define QUOTA_WORDS     (LIMITS_USERS_MAX / 64)
@@ -22,6 +23,7 @@
 struct quota_slots {
 	struct limits_memory *memory;
 	struct policy_db *db;
+	struct usage_charges *charges; /* what waits of the bandwidth; NULL: usage is not recorded here */
 	/* The addition under way: it is the same until PostgreSQL has it. */
 	size_t count;
 	struct limit_slot *batch[QUOTA_BATCH_MAX];
@@ -32,7 +34,8 @@ struct quota_slots {
 };
 
 /* Takes over what a keeper before this one left. */
-void quota_slots_init(struct quota_slots *s, struct limits_memory *memory, struct policy_db *db);
+void quota_slots_init(struct quota_slots *s, struct limits_memory *memory, struct policy_db *db,
+                      struct usage_charges *charges);
 
 /* Looks which slots have admitted something. */
 void quota_slots_sweep(struct quota_slots *s);
@@ -50,7 +53,7 @@ void quota_slots_added(struct quota_slots *s);
 /* What PostgreSQL has of a user's month that runs now. */
 struct quota_stored {
 	uint64_t requests;
-	uint64_t mb;
+	uint64_t bytes;
 };
 void quota_slots_learn(struct quota_slots *s, struct limit_slot *slot, const struct quota_stored *stored,
                        uint32_t period);
@@ -60,7 +63,6 @@ void quota_slots_learn(struct quota_slots *s, struct limit_slot *slot, const str
  */
 MUST_CHECK enum err quota_slots_learn_absent(struct quota_slots *s, uint64_t user_id, const struct quota_stored *stored,
                                              uint32_t period, bool *unwritten);
-uint64_t quota_bytes(uint64_t mb);
 
 /*
  * Writes some of what is unsaved to policy.mdb, *more: not yet all. ERR_BAD_STATE when a load has the file: the next

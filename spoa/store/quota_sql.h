@@ -21,20 +21,21 @@
 	"ON CONFLICT (user_id) DO UPDATE SET "                                                                      \
 	"current_requests = CASE WHEN " MONTH_OVER " THEN q.current_requests WHEN " MONTH_NEW                       \
 	" THEN EXCLUDED.current_requests ELSE q.current_requests + EXCLUDED.current_requests END, " SQL_KEPT(       \
-	        "current_bandwidth_mb") SQL_KEPT("warned_requests")                                                 \
+	        "current_bandwidth_mb") SQL_KEPT("current_bandwidth_bytes") SQL_KEPT("warned_requests")             \
 	        SQL_KEPT("warned_bandwidth") "reset_at = CASE WHEN " MONTH_OVER                                     \
 	                                     " THEN q.reset_at ELSE EXCLUDED.reset_at END"
 
 /* Which month a row is of is judged by this host's clock, as that of a request is. */
-#define SQL_COLUMNS                                                                                                    \
-	"user_id, current_requests, current_bandwidth_mb, extract(epoch FROM least(greatest(reset_at, '2000-01-01'), " \
+#define SQL_COLUMNS                                                                                        \
+	"user_id, current_requests, current_bandwidth_bytes, extract(epoch FROM least(greatest(reset_at, " \
+	"'2000-01-01'), "                                                                                  \
 	"'2200-01-01'))::bigint"
 #define SQL_LOOK "SELECT " SQL_COLUMNS " FROM quotas WHERE user_id = ANY ($1::bigint[])"
 /* All rows that count, a piece at a time, and then those that were changed lately, by PostgreSQL's clock. */
 #define PIECE_ROWS 2000
-#define SQL_ALL                                                                                                        \
-	"SELECT " SQL_COLUMNS                                                                                          \
-	" FROM quotas WHERE user_id > $1 AND reset_at > now() AND (current_requests > 0 OR current_bandwidth_mb > 0) " \
+#define SQL_ALL                                                                                                    \
+	"SELECT " SQL_COLUMNS " FROM quotas WHERE user_id > $1 AND reset_at > now() AND (current_requests > 0 OR " \
+	"current_bandwidth_bytes > 0) "                                                                            \
 	"ORDER BY user_id LIMIT 2000"
 #define SQL_LATELY "SELECT " SQL_COLUMNS " FROM quotas WHERE updated_at >= now() - interval '20 seconds'"
 #define SQL_FORGET "DELETE FROM quota_flushes WHERE updated_at < now() - interval '2 days'"

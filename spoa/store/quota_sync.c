@@ -177,7 +177,7 @@ static enum err read_row(const struct pg_result *r, size_t row, struct stored_ro
 {
 	return pg_result_u64(r, row, 0, &out->user_id) == ERR_OK &&
 	                       pg_result_u64(r, row, 1, &out->stored.requests) == ERR_OK &&
-	                       pg_result_u64(r, row, 2, &out->stored.mb) == ERR_OK &&
+	                       pg_result_u64(r, row, 2, &out->stored.bytes) == ERR_OK &&
 	                       pg_result_u64(r, row, 3, &out->reset_at) == ERR_OK
 	               ? ERR_OK
 	               : ERR_INVALID;
@@ -195,7 +195,8 @@ static enum err apply_row(struct quota_sync *q, struct stored_row *row, bool wri
 	if ((int64_t)row->reset_at <= u.period.start)
 		row->stored = (struct quota_stored){ 0 };
 	note_warning(q, KIND_REQUESTS, row->user_id, row->stored.requests, u.month_requests);
-	note_warning(q, KIND_BANDWIDTH, row->user_id, row->stored.mb, u.month_bytes / QUOTA_BYTES_PER_MB);
+	note_warning(q, KIND_BANDWIDTH, row->user_id, row->stored.bytes / QUOTA_BYTES_PER_MB,
+	             u.month_bytes / QUOTA_BYTES_PER_MB);
 	if (slot == NULL)
 		return quota_slots_learn_absent(&q->slots, row->user_id, &row->stored, u.period.id,
 		                                writing ? NULL : &q->unwritten);
@@ -473,7 +474,7 @@ struct quota_sync *quota_sync_new(struct loop *loop, const struct quota_sync_con
 	snprintf(q->host, sizeof(q->host), "%s", config->host);
 	loop_timer_init(&q->timer, loop, on_timer, q);
 	loop_timer_start(&q->timer, QUOTA_SYNC_MS, QUOTA_SYNC_MS);
-	quota_slots_init(&q->slots, config->memory, config->db);
+	quota_slots_init(&q->slots, config->memory, config->db, config->charges);
 	q->unknown = q->slots.count > 0;
 	return q;
 }

@@ -5,7 +5,8 @@
  * Several times a second it adds what was admitted here to PostgreSQL, and learns what all hosts have. Additions are
  * numbered: one whose answer was lost is sent again and adds nothing twice, also by the keeper that replaces one that
  * was killed. Every second it looks for rows that others have changed. What it knows it writes to policy.mdb (table
- * usage), from which an agent goes on that starts without PostgreSQL.
+ * usage), from which an agent goes on that starts without PostgreSQL. The bandwidth it only learns: the shipper
+ * (store/usage_ship.h) adds it, and store/usage_charges.h knows what waits here.
  *
  * Whose month passes 80 and 100 % of a quota is logged and counted, once a month and user over all hosts: the row in
  * PostgreSQL remembers.
@@ -29,6 +30,7 @@ struct quota_sync_config {
 	struct pg *pg;
 	struct policy_db *db; /* open for writing */
 	struct limits_memory *memory;
+	struct usage_charges *charges;   /* what waits of the bandwidth; NULL: usage is not recorded here */
 	struct limits_defaults defaults; /* quotas of users without one of their own */
 	const char *host;                /* this agent's name among all: at most 64 characters; copied */
 	/* Counters for requests and bandwidth, each at 80 and at 100 %. */

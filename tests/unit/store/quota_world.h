@@ -211,7 +211,7 @@ static void select_row(uint64_t id)
 		return;
 	cells[0] = id;
 	cells[1] = row->requests;
-	cells[2] = row->mb;
+	cells[2] = row->mb * QUOTA_BYTES_PER_MB;
 	cells[3] = (uint64_t)row->reset_at;
 	result.rows++;
 }
@@ -314,7 +314,7 @@ static void start_keeper(void)
 	const struct quota_sync_config config = {
 		.db = w.db,
 		.memory = w.memory,
-		.defaults = { .month_requests = QUOTA, .month_bytes = quota_bytes(100) },
+		.defaults = { .month_requests = QUOTA, .month_bytes = 100 * QUOTA_BYTES_PER_MB },
 		.host = host,
 		.warnings = { { &w.warnings[0][0], &w.warnings[0][1] }, { &w.warnings[1][0], &w.warnings[1][1] } },
 	};
@@ -366,7 +366,7 @@ static void tick(void)
 static struct user_limits limits_of(uint64_t id)
 {
 	struct user_limits u;
-	const struct limits_defaults defaults = { .month_requests = QUOTA, .month_bytes = quota_bytes(100) };
+	const struct limits_defaults defaults = { .month_requests = QUOTA, .month_bytes = 100 * QUOTA_BYTES_PER_MB };
 
 	user_limits_make(policy_db_user(w.db, id), &defaults, w.real, &u);
 	return u;

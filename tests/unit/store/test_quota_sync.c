@@ -423,7 +423,7 @@ static void test_learning(void **state)
 	struct quota_stored stored = { .requests = 60 };
 
 	(void)state;
-	quota_slots_init(s, w.memory, w.db);
+	quota_slots_init(s, w.memory, w.db, NULL);
 	ask_times(1, 10);
 	struct limit_slot *slot = limits_find(w.memory, 1);
 	uint32_t period = quota_period(slot->requests);
@@ -456,7 +456,7 @@ static void test_half_done(void **state)
 		ask_times(1, 10);
 		slot = limits_find(w.memory, 1);
 		memset(s, 0, sizeof(*s));
-		quota_slots_init(s, w.memory, w.db);
+		quota_slots_init(s, w.memory, w.db, NULL);
 		quota_slots_sweep(s); /* and the bits are gone */
 		if (cut == 1)
 			w.memory->flush_number++;

@@ -1,0 +1,701 @@
+#include "store/usage_ship.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "io/backoff.h"
+#include "store/usage_batch.h"
+#include "store/usage_quarantine.h"
+#include "store/usage_sql.h"
+
+#define TIMEOUT_MS 60000
+/* How long records may gather before they are shipped, and how many bytes of them wait no longer. */
+#define GATHER_MS    80
+#define EAGER_BYTES  ((uint64_t)256 << 10)
+#define SLICE        1000 /* records that are read in one turn of the loop */
+#define DAYS_AHEAD   7
+#define TICK_MS      10000
+#define HOUR_NS      (3600 * NS_PER_SEC)
+#define MINUTE_NS    (60 * NS_PER_SEC)
+#define LOG_EVERY_NS (30 * NS_PER_SEC)
+
+/* Only IDLE, GATHERING, READING and WAITING are without an answer that is due. */
+enum step {
+	STEP_DOWN = 0,
+	STEP_OPENING, /* the session, then the position */
+	STEP_PARTITIONS,
+	STEP_IDLE,
+	STEP_GATHERING,
+	STEP_READING,
+	STEP_SHIPPING, /* BEGIN to COMMIT */
+	STEP_ROLLBACK,
+	STEP_WAITING, /* after a failure */
+};
+
+/* What follows a rollback. */
+enum after_rollback { THEN_AGAIN = 0, THEN_WAIT, THEN_POSITION };
+
+struct usage_ship {
+	struct loop *loop;
+	struct usage_ship_config config;
+	char *dir;
+	bool up, opened;
+	enum step step;
+	enum after_rollback then;
+	struct loop_timer timer; /* GATHERING and WAITING */
+	struct loop_timer tick;  /* for the partitions, when nothing else happens */
+	struct loop_task read;
+	struct usage_reader *reader;
+	struct usage_batch batch;
+	bool taken;                     /* the batch was told as taken */
+	struct usage_position stored;   /* as PostgreSQL has it */
+	struct usage_position position; /* where the next batch begins: `stored`, when the spool has such a place */
+	size_t most;                    /* records in the next batch; less after a refusal */
+	struct usage_position lone;     /* behind a record that was refused alone, once */
+	struct usage_position bad;      /* all from `position` up to here is in quarantine */
+	uint64_t added;                 /* of the batch: were new */
+	uint64_t partitions_ns;         /* when they are due */
+	struct backoff backoff;
+	struct log_gate gate, quarantine_gate, partitions_gate;
+	struct usage_ship_status status;
+	struct loop_timer deadline; /* of usage_ship_finish() */
+	void (*done)(void *arg);
+	void *done_arg;
+};
+
+static void start(struct usage_ship *s);
+static void next(struct usage_ship *s);
+
+/* ---- queries ---- */
+
+static void query(struct usage_ship *s, const char *sql, int nparams, const char *const *params, pg_query_cb *cb)
+{
+	pg_query(s->config.pg, sql, nparams, params, TIMEOUT_MS, cb, s);
+}
+
+static void log_failure(struct usage_ship *s, const char *what, const char *why, const char *detail)
+{
+	uint64_t skipped;
+
+	if (log_gate(&s->gate, loop_now_ns(s->loop), LOG_EVERY_NS, &skipped))
+		log_error("usage: %s: %s%s%s skipped=%" PRIu64, what, why, detail[0] != '\0' ? ": " : "", detail,
+		          skipped);
+}
+
+static const char *detail_of(const struct pg_result *r)
+{
+	return r != NULL ? pg_result_error(r) : "";
+}
+
+/* Whether an answer is one to go on after: not when the connection has gone with it, which usage_ship_down() has dealt
+ * with, or the client with the whole program. */
+static bool is_answer(const struct usage_ship *s, enum err err)
+{
+	return s->up && err != ERR_CLOSED;
+}
+
+static void tell(struct usage_ship *s, enum usage_ship_event event)
+{
+	s->taken = event == USAGE_SHIP_TAKEN;
+	if (s->config.on_batch != NULL && s->batch.n > 0)
+		s->config.on_batch(s->config.arg, event, s->batch.items, s->batch.n);
+}
+
+static void wait_and_retry(struct usage_ship *s)
+{
+	s->step = STEP_WAITING;
+	loop_timer_start(&s->timer, backoff_next_ms(&s->backoff), 0);
+}
+
+static void finish(struct usage_ship *s)
+{
+	void (*done)(void *arg) = s->done;
+
+	if (done == NULL)
+		return;
+	loop_timer_stop(&s->deadline);
+	s->done = NULL;
+	done(s->done_arg);
+}
+
+/* All is shipped. */
+static void rest(struct usage_ship *s)
+{
+	s->status.oldest_ms = 0;
+	s->step = STEP_IDLE;
+	finish(s);
+}
+
+/* ---- the age of what is not shipped ---- */
+
+/* The record at the position, of which nobody has read on. */
+static void look_at_next(struct usage_ship *s)
+{
+	struct usage_position after;
+	struct usage_record r;
+	struct sv text;
+
+	s->status.oldest_ms = 0;
+	if (usage_reader_next(s->reader, &text, &after) == ERR_OK)
+		s->status.oldest_ms = usage_record_parse(text, &r) == ERR_OK
+		                              ? r.start_ms
+		                              : (int64_t)(clock_ns(CLOCK_REALTIME) / NS_PER_MS);
+	usage_reader_seek(s->reader, s->position);
+}
+
+/* ---- quarantine ---- */
+
+/* False when it could not be written: then the record must wait. */
+static bool quarantine(struct usage_ship *s, struct usage_position after, const char *why, const char *detail,
+                       struct sv text)
+{
+	uint64_t skipped;
+	bool added;
+
+	if (usage_quarantine(s->dir, after, why, text, &added) != ERR_OK) {
+		log_failure(s, "cannot write quarantine.usage", strerror(errno), "");
+		return false;
+	}
+	if (!added)
+		return true;
+	s->status.quarantined++;
+	if (log_gate(&s->quarantine_gate, loop_now_ns(s->loop), LOG_EVERY_NS, &skipped))
+		log_error("usage: a record goes to quarantine.usage: reason=%s error=\"%s\" place=%" PRIu64 ":%" PRIu64
+		          " skipped=%" PRIu64,
+		          why, detail, after.segment, after.offset, skipped);
+	return true;
+}
+
+/* ---- the transaction ---- */
+
+static void apply_position(struct usage_ship *s, struct usage_position stored);
+static void ask_position(struct usage_ship *s);
+
+static void on_rolled_back(void *arg, enum err err, const struct pg_result *r)
+{
+	struct usage_ship *s = arg;
+
+	if (!is_answer(s, err))
+		return;
+	if (err != ERR_OK) {
+		log_failure(s, "ROLLBACK", err_str(err), detail_of(r));
+		wait_and_retry(s);
+		return;
+	}
+	switch (s->then) {
+	case THEN_AGAIN:
+		start(s);
+		break;
+	case THEN_WAIT:
+		wait_and_retry(s);
+		break;
+	case THEN_POSITION:
+		ask_position(s);
+		break;
+	}
+}
+
+static void roll_back(struct usage_ship *s, enum after_rollback then)
+{
+	if (s->taken)
+		tell(s, USAGE_SHIP_BACK);
+	s->then = then;
+	s->step = STEP_ROLLBACK;
+	query(s, SQL_ROLLBACK, 0, NULL, on_rolled_back);
+}
+
+/* A refusal that is of the records: data that cannot be (class 22), or that a constraint forbids (23), but for a user
+ * who was deleted this moment. */
+static bool is_of_data(const char *sqlstate)
+{
+	return (strncmp(sqlstate, "22", 2) == 0 || strncmp(sqlstate, "23", 2) == 0) && strcmp(sqlstate, "23503") != 0;
+}
+
+/* One of the batch's records is bad: it is halved until that one stands alone, and is refused again (what it met with
+ * may have been of that moment). */
+static void divide(struct usage_ship *s, const struct pg_result *r)
+{
+	if (s->batch.n > 1) {
+		s->most = s->batch.n / 2;
+		roll_back(s, THEN_AGAIN);
+		return;
+	}
+	s->most = 1;
+	if (usage_position_cmp(s->lone, s->batch.last_end) != 0) {
+		s->lone = s->batch.last_end;
+		roll_back(s, THEN_AGAIN);
+		return;
+	}
+	if (!quarantine(s, s->batch.last_end, pg_result_sqlstate(r), pg_result_error(r),
+	                sv_from(s->batch.last, s->batch.last_n))) {
+		roll_back(s, THEN_WAIT);
+		return;
+	}
+	s->bad = s->batch.last_end;
+	tell(s, USAGE_SHIP_TAKEN);
+	tell(s, USAGE_SHIP_DONE);
+	roll_back(s, THEN_AGAIN);
+}
+
+/* A step of the transaction that did not succeed. */
+static void step_failed(struct usage_ship *s, const char *what, enum err err, const struct pg_result *r)
+{
+	log_failure(s, what, err_str(err), detail_of(r));
+	roll_back(s, THEN_WAIT);
+}
+
+static void on_committed(void *arg, enum err err, const struct pg_result *r)
+{
+	struct usage_ship *s = arg;
+
+	if (!is_answer(s, err))
+		return;
+	if (err != ERR_OK) {
+		step_failed(s, "COMMIT", err, r);
+		return;
+	}
+	s->stored = s->position = s->batch.end;
+	s->status.position = s->position;
+	s->status.shipped += s->batch.n;
+	s->status.duplicates += s->batch.n - s->added;
+	tell(s, USAGE_SHIP_DONE);
+	usage_spool_shipped(s->config.spool, s->position);
+	s->most = s->most * 2 < USAGE_BATCH_RECORDS ? s->most * 2 : USAGE_BATCH_RECORDS;
+	backoff_reset(&s->backoff);
+	s->gate.next_ns = 0;
+	look_at_next(s);
+	next(s);
+}
+
+static void on_shipped(void *arg, enum err err, const struct pg_result *r)
+{
+	struct usage_ship *s = arg;
+	uint64_t added = 0;
+
+	if (!is_answer(s, err))
+		return;
+	if (err == ERR_REFUSED && is_of_data(pg_result_sqlstate(r)) && s->batch.n > 0) {
+		divide(s, r);
+		return;
+	}
+	if (err == ERR_OK && (pg_result_rows(r) != 1 || pg_result_u64(r, 0, 0, &added) != ERR_OK || added > s->batch.n))
+		err = ERR_INVALID;
+	if (err != ERR_OK) {
+		step_failed(s, "cannot ship records", err, r);
+		return;
+	}
+	s->added = added;
+	tell(s, USAGE_SHIP_TAKEN);
+	query(s, SQL_COMMIT, 0, NULL, on_committed);
+}
+
+static void on_copied(void *arg, enum err err, const struct pg_result *r)
+{
+	struct usage_ship *s = arg;
+	char segment[24], offset[24];
+	const char *params[] = { usage_spool_agent(s->config.spool), segment, offset };
+
+	if (!is_answer(s, err))
+		return;
+	if (err == ERR_REFUSED && is_of_data(pg_result_sqlstate(r)) && s->batch.n > 0) {
+		divide(s, r);
+		return;
+	}
+	if (err == ERR_OK && pg_result_affected(r) != s->batch.n)
+		err = ERR_INVALID;
+	if (err != ERR_OK) {
+		step_failed(s, "cannot copy records", err, r);
+		return;
+	}
+	snprintf(segment, sizeof(segment), "%" PRIu64, s->batch.end.segment);
+	snprintf(offset, sizeof(offset), "%" PRIu64, s->batch.end.offset);
+	query(s, SQL_SHIP, 3, params, on_shipped);
+}
+
+/* ERR_NOT_FOUND when the row has gone. */
+static enum err read_position(const struct pg_result *r, struct usage_position *out)
+{
+	if (pg_result_rows(r) == 0)
+		return ERR_NOT_FOUND;
+	enum err err = pg_result_u64(r, 0, 0, &out->segment);
+	return err == ERR_OK ? pg_result_u64(r, 0, 1, &out->offset) : err;
+}
+
+static void on_locked(void *arg, enum err err, const struct pg_result *r)
+{
+	struct usage_ship *s = arg;
+	struct usage_position stored;
+
+	if (!is_answer(s, err))
+		return;
+	if (err != ERR_OK) {
+		step_failed(s, "cannot lock the position", err, r);
+		return;
+	}
+	if (read_position(r, &stored) != ERR_OK || usage_position_cmp(stored, s->stored) != 0) {
+		log_warn("usage: the position in PostgreSQL was moved by another: expected=%" PRIu64 ":%" PRIu64,
+		         s->stored.segment, s->stored.offset);
+		roll_back(s, THEN_POSITION);
+		return;
+	}
+	size_t n;
+	char *rows = usage_batch_take_rows(&s->batch, &n);
+	pg_copy_in(s->config.pg, SQL_COPY, rows, n, TIMEOUT_MS, on_copied, s);
+}
+
+static void on_begun(void *arg, enum err err, const struct pg_result *r)
+{
+	struct usage_ship *s = arg;
+	const char *params[] = { usage_spool_agent(s->config.spool) };
+
+	if (!is_answer(s, err))
+		return;
+	if (err != ERR_OK)
+		step_failed(s, "BEGIN", err, r);
+	else
+		query(s, SQL_POSITION, 1, params, on_locked);
+}
+
+/* ---- reading the spool ---- */
+
+/* ERR_NOT_FOUND at the end of the spool. */
+static enum err read_one(struct usage_ship *s)
+{
+	struct usage_position after;
+	struct usage_record r;
+	struct sv text;
+	enum err err = usage_reader_next(s->reader, &text, &after);
+
+	if (err != ERR_OK) {
+		if (err != ERR_NOT_FOUND)
+			log_failure(s, "cannot read the spool", err == ERR_IO ? strerror(errno) : err_str(err), "");
+		return err;
+	}
+	if (usage_position_cmp(after, s->bad) > 0) {
+		if (usage_record_parse(text, &r) == ERR_OK)
+			usage_batch_add(&s->batch, &r, text, after);
+		else if (!quarantine(s, after, "form", "it is no record", text))
+			return ERR_IO;
+	}
+	s->batch.end = after;
+	return ERR_OK;
+}
+
+static bool batch_is_full(const struct usage_ship *s)
+{
+	return s->batch.n >= s->most || s->batch.bytes >= USAGE_BATCH_BYTES;
+}
+
+/* In slices: meanwhile the keeper takes records. */
+static void on_read(void *arg)
+{
+	struct usage_ship *s = arg;
+	enum err err = ERR_OK;
+
+	for (int i = 0; i < SLICE && err == ERR_OK && !batch_is_full(s); i++)
+		err = read_one(s);
+	if (err == ERR_OK && !batch_is_full(s)) {
+		loop_defer(&s->read);
+	} else if (err != ERR_OK && err != ERR_NOT_FOUND) {
+		wait_and_retry(s);
+	} else if (usage_position_cmp(s->batch.end, s->position) == 0) {
+		usage_reader_seek(s->reader, s->position);
+		rest(s);
+	} else {
+		if (s->batch.n > 0)
+			s->status.oldest_ms = s->batch.oldest_ms;
+		s->step = STEP_SHIPPING;
+		query(s, SQL_BEGIN, 0, NULL, on_begun);
+	}
+}
+
+/* ---- partitions ---- */
+
+/* They are not worth a record that waits: after a failure the records go to the default partition, from which they
+ * move later. */
+static void partitions_end(struct usage_ship *s, enum err err, const struct pg_result *r)
+{
+	uint64_t skipped;
+
+	s->partitions_ns = clock_mono_ns() + (err == ERR_OK ? HOUR_NS : MINUTE_NS);
+	if (err != ERR_OK && log_gate(&s->partitions_gate, loop_now_ns(s->loop), 10 * MINUTE_NS, &skipped))
+		log_error("usage: cannot make or drop partitions of request_logs: %s: %s skipped=%" PRIu64,
+		          err_str(err), detail_of(r), skipped);
+	start(s);
+}
+
+static void note_partitions(const struct pg_result *r, const char *what)
+{
+	uint64_t n;
+
+	if (pg_result_rows(r) == 1 && pg_result_u64(r, 0, 0, &n) == ERR_OK && n > 0)
+		log_info("usage: partitions of request_logs were %s: count=%" PRIu64, what, n);
+}
+
+static void on_dropped(void *arg, enum err err, const struct pg_result *r)
+{
+	struct usage_ship *s = arg;
+
+	if (!is_answer(s, err))
+		return;
+	if (err == ERR_OK)
+		note_partitions(r, "dropped");
+	partitions_end(s, err, r);
+}
+
+static void on_made(void *arg, enum err err, const struct pg_result *r)
+{
+	struct usage_ship *s = arg;
+	char days[16];
+	const char *params[] = { days };
+
+	if (!is_answer(s, err))
+		return;
+	if (err == ERR_OK)
+		note_partitions(r, "made");
+	if (err != ERR_OK || s->config.retention_days == 0) {
+		partitions_end(s, err, r);
+		return;
+	}
+	snprintf(days, sizeof(days), "%u", s->config.retention_days);
+	query(s, SQL_DROP, 1, params, on_dropped);
+}
+
+static void make_partitions(struct usage_ship *s)
+{
+	char days[16];
+	const char *params[] = { days };
+
+	s->step = STEP_PARTITIONS;
+	snprintf(days, sizeof(days), "%d", DAYS_AHEAD);
+	query(s, SQL_MAKE, 1, params, on_made);
+}
+
+/* ---- the session ---- */
+
+static void open_failed(struct usage_ship *s, const char *what, enum err err, const struct pg_result *r)
+{
+	log_failure(s, what, err_str(err), detail_of(r));
+	wait_and_retry(s);
+}
+
+static void on_position(void *arg, enum err err, const struct pg_result *r)
+{
+	struct usage_ship *s = arg;
+	struct usage_position stored;
+
+	if (!is_answer(s, err))
+		return;
+	if (err == ERR_OK)
+		err = read_position(r, &stored);
+	if (err != ERR_OK)
+		open_failed(s, "cannot read the position", err, err == ERR_REFUSED ? r : NULL);
+	else
+		apply_position(s, stored);
+}
+
+static void apply_position(struct usage_ship *s, struct usage_position stored)
+{
+	s->stored = s->position = stored;
+	if (usage_position_cmp(stored, usage_spool_end(s->config.spool)) > 0) {
+		log_error(
+		        "usage: PostgreSQL has a position that is behind the spool's end: another folder? All of it is "
+		        "shipped (again): position=%" PRIu64 ":%" PRIu64,
+		        stored.segment, stored.offset);
+		s->position = (struct usage_position){ 0, 0 };
+	}
+	s->status.position = s->position;
+	usage_reader_free(s->reader);
+	s->reader = usage_reader_new(s->config.spool, s->position);
+	CHECK(s->reader != NULL);
+	s->bad = (struct usage_position){ 0, 0 };
+	s->opened = true;
+	usage_batch_clear(&s->batch, s->position);
+	if (s->config.on_position != NULL)
+		s->config.on_position(s->config.arg, s->position);
+	look_at_next(s);
+	start(s);
+}
+
+static void on_entered(void *arg, enum err err, const struct pg_result *r)
+{
+	struct usage_ship *s = arg;
+	const char *params[] = { usage_spool_agent(s->config.spool) };
+
+	if (!is_answer(s, err))
+		return;
+	if (err != ERR_OK)
+		open_failed(s, "cannot enter the agent", err, r);
+	else
+		query(s, SQL_POSITION, 1, params, on_position);
+}
+
+static void ask_position(struct usage_ship *s)
+{
+	const char *params[] = { usage_spool_agent(s->config.spool) };
+
+	s->opened = false;
+	s->step = STEP_OPENING;
+	query(s, SQL_ENTER, 1, params, on_entered);
+}
+
+static void on_opened(void *arg, enum err err, const struct pg_result *r)
+{
+	struct usage_ship *s = arg;
+
+	if (!is_answer(s, err))
+		return;
+	if (err != ERR_OK)
+		open_failed(s, "cannot prepare the session", err, r);
+	else
+		ask_position(s);
+}
+
+static void open_session(struct usage_ship *s)
+{
+	s->step = STEP_OPENING;
+	query(s, SQL_OPEN, 0, NULL, on_opened);
+}
+
+/* ---- what comes when ---- */
+
+/* The next batch, or the partitions, now. */
+static void start(struct usage_ship *s)
+{
+	loop_timer_stop(&s->timer);
+	if (!s->opened) {
+		open_session(s);
+		return;
+	}
+	if (clock_mono_ns() >= s->partitions_ns) {
+		make_partitions(s);
+		return;
+	}
+	s->step = STEP_READING;
+	usage_reader_seek(s->reader, s->position);
+	usage_batch_clear(&s->batch, s->position);
+	loop_defer(&s->read);
+}
+
+/* What waits for a batch, if anything does. */
+static void next(struct usage_ship *s)
+{
+	uint64_t waiting = usage_spool_bytes_after(s->config.spool, s->position);
+
+	if (s->status.oldest_ms == 0) {
+		rest(s);
+	} else if (waiting >= EAGER_BYTES || s->most < USAGE_BATCH_RECORDS || s->done != NULL) {
+		start(s);
+	} else {
+		s->step = STEP_GATHERING;
+		loop_timer_start(&s->timer, GATHER_MS, 0);
+	}
+}
+
+static void on_timer(void *arg)
+{
+	start(arg);
+}
+
+static void on_tick(void *arg)
+{
+	struct usage_ship *s = arg;
+
+	if (s->step == STEP_IDLE && clock_mono_ns() >= s->partitions_ns)
+		start(s);
+}
+
+static void on_deadline(void *arg)
+{
+	finish(arg);
+}
+
+struct usage_ship *usage_ship_new(struct loop *loop, const struct usage_ship_config *config)
+{
+	struct usage_ship *s = check_calloc(1, sizeof(*s));
+
+	s->loop = loop;
+	s->config = *config;
+	s->config.dir = NULL;
+	s->dir = strdup(config->dir);
+	CHECK(s->dir != NULL);
+	s->most = USAGE_BATCH_RECORDS;
+	usage_batch_init(&s->batch);
+	/* Until PostgreSQL says what it has: what comes from now on is not shipped. */
+	s->position = usage_spool_end(config->spool);
+	s->reader = usage_reader_new(config->spool, s->position);
+	CHECK(s->reader != NULL);
+	loop_timer_init(&s->timer, loop, on_timer, s);
+	loop_timer_init(&s->tick, loop, on_tick, s);
+	loop_timer_init(&s->deadline, loop, on_deadline, s);
+	loop_task_init(&s->read, loop, on_read, s);
+	loop_timer_start(&s->tick, TICK_MS, TICK_MS);
+	return s;
+}
+
+void usage_ship_free(struct usage_ship *s)
+{
+	if (s == NULL)
+		return;
+	loop_timer_stop(&s->timer);
+	loop_timer_stop(&s->tick);
+	loop_timer_stop(&s->deadline);
+	loop_task_cancel(&s->read);
+	usage_reader_free(s->reader);
+	usage_batch_free(&s->batch);
+	free(s->dir);
+	free(s);
+}
+
+void usage_ship_up(struct usage_ship *s)
+{
+	s->up = true;
+	s->opened = false;
+	s->partitions_ns = 0;
+	open_session(s);
+}
+
+void usage_ship_down(struct usage_ship *s)
+{
+	s->up = s->opened = s->taken = false;
+	s->step = STEP_DOWN;
+	loop_timer_stop(&s->timer);
+	loop_task_cancel(&s->read);
+	usage_reader_seek(s->reader, s->position);
+	finish(s);
+}
+
+void usage_ship_kick(struct usage_ship *s)
+{
+	if (s->status.oldest_ms == 0 &&
+	    (s->step == STEP_IDLE || s->step == STEP_DOWN || s->step == STEP_OPENING || s->step == STEP_WAITING))
+		look_at_next(s);
+	if (s->step == STEP_IDLE)
+		next(s);
+	else if (s->step == STEP_GATHERING && usage_spool_bytes_after(s->config.spool, s->position) >= EAGER_BYTES)
+		start(s);
+}
+
+void usage_ship_status(const struct usage_ship *s, struct usage_ship_status *out)
+{
+	*out = s->status;
+}
+
+void usage_ship_finish(struct usage_ship *s, unsigned most_ms, void (*done)(void *arg), void *arg)
+{
+	s->done = done;
+	s->done_arg = arg;
+	if (s->step == STEP_DOWN) {
+		finish(s);
+		return;
+	}
+	loop_timer_start(&s->deadline, most_ms, 0);
+	if (s->step == STEP_GATHERING || s->step == STEP_IDLE)
+		start(s);
+}
