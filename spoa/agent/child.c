@@ -42,6 +42,7 @@ static void on_control(void *arg, unsigned events)
 	if (n <= 0) {
 		loop_io_stop(&c->control);
 		log_warn("the parent process is gone: stopping");
+		c->orphan = true;
 		stop(c);
 	}
 }
@@ -55,6 +56,11 @@ static void on_signal(void *arg, int signo)
 		stop(c);
 }
 
+static int inherited(int fd)
+{
+	return fcntl(fd, F_GETFD) >= 0 ? fd : -1;
+}
+
 enum err child_init(struct child *c, struct loop *loop, const struct settings *settings, unsigned index, unsigned slot)
 {
 	static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
@@ -62,7 +68,9 @@ enum err child_init(struct child *c, struct loop *loop, const struct settings *s
 	c->loop = loop;
 	c->settings = settings;
 	c->index = index;
-	c->listen_fd = fcntl(CHILD_FD_LISTEN, F_GETFD) >= 0 ? CHILD_FD_LISTEN : -1;
+	c->listen_fd = inherited(CHILD_FD_LISTEN);
+	c->usage_tcp_fd = inherited(CHILD_FD_USAGE_TCP);
+	c->usage_udp_fd = inherited(CHILD_FD_USAGE_UDP);
 	if (slot >= AGENT_SLOTS || fcntl(CHILD_FD_CONTROL, F_SETFL, O_NONBLOCK) != 0)
 		return ERR_INVALID;
 	enum err err = agent_shared_map(CHILD_FD_SHARED, &c->shared);

@@ -2,10 +2,10 @@
  * What every child process of the agent does: it finds its inheritance (descriptors and a slot), beats, tells the
  * parent when it is ready, waits for the word to go, and ends when it is told to or when the parent is gone.
  *
- * A child is the same program, started anew with `--child ROLE --index I --slot S`; it inherits four descriptors with
- * fixed numbers. The fourth is the text of the settings as the parent has read it, so that a process which replaces
- * another has the same settings, whatever the file says by then. Over the control socket go single bytes: 'R' from the
- * child (ready), 'G' to it (go: serve). Its end of file tells each side that the other is gone.
+ * A child is the same program, started anew with `--child ROLE --index I --slot S`; it inherits descriptors with
+ * fixed numbers. CHILD_FD_CONFIG is the text of the settings as the parent has read it, so that a process which
+ * replaces another has the same settings, whatever the file says by then. Over the control socket go single bytes: 'R'
+ * from the child (ready), 'G' to it (go: serve). Its end of file tells each side that the other is gone.
  */
 #pragma once
 
@@ -17,7 +17,15 @@
 
 enum agent_role { AGENT_VERDICT = 0, AGENT_KEEPER };
 
-enum { CHILD_FD_SHARED = 3, CHILD_FD_LISTEN, CHILD_FD_CONTROL, CHILD_FD_CONFIG };
+enum {
+	CHILD_FD_SHARED = 3,
+	CHILD_FD_LISTEN,
+	CHILD_FD_CONTROL,
+	CHILD_FD_CONFIG,
+	CHILD_FD_USAGE_TCP,
+	CHILD_FD_USAGE_UDP,
+	CHILD_FD_LAST = CHILD_FD_USAGE_UDP
+};
 #define CHILD_CONFIG "/proc/self/fd/6"
 
 #define CHILD_READY 'R'
@@ -30,9 +38,12 @@ struct child {
 	struct agent_slot *slot;
 	unsigned index;             /* of a verdict worker, from 0 */
 	int listen_fd;              /* the socket to accept on, or -1 */
+	int usage_tcp_fd;           /* the keeper's: to accept HAProxy's ring on, or -1 (agent/sockets.h) */
+	int usage_udp_fd;           /* and its datagrams (io/datagram.h); both are there, or none */
 	void (*on_go)(void *arg);   /* serve from now on; comes once */
 	void (*on_stop)(void *arg); /* finish, then loop_stop(); comes once */
 	void *arg;
+	bool orphan; /* the parent is gone: for on_stop */
 	/* Private. */
 	struct loop_io control;
 	struct loop_timer beat;

@@ -1,6 +1,7 @@
-/* The keeper: everything of the agent that may wait. It keeps policy.mdb equal to PostgreSQL, and serves the stats
- * port. */
+/* The keeper: everything of the agent that may wait. It keeps policy.mdb equal to PostgreSQL, records usage, and serves
+ * the stats port. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +9,7 @@
 
 #include "agent/child.h"
 #include "agent/defaults.h"
+#include "agent/recorder.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -18,6 +20,7 @@
 #include "store/policy_db.h"
 #include "store/policy_sync.h"
 #include "store/quota_sync.h"
+#include "store/usage_charges.h"
 
 struct keeper {
 	struct child child;
@@ -27,9 +30,14 @@ struct keeper {
 	/* On a connection of its own: a load holds the other one in a read-only transaction for seconds. */
 	struct pg *quotas_pg;
 	struct quota_sync *quotas;
-	struct redis *redis; /* NULL without redis.addr */
-	struct hosts *hosts; /* likewise */
+	struct usage_charges *charges; /* NULL without usage.token */
+	struct recorder *recorder;     /* likewise */
+	struct redis *redis;           /* NULL without redis.addr */
+	struct hosts *hosts;           /* likewise */
 	struct statshttp *stats;
+	struct loop_timer reconciled;
+	double differences; /* of the last `gatewayctl reconcile`, and when it ended, Unix time; NAN: not known */
+	double reconciled_at;
 };
 
 /* ---- the stats port ---- */
@@ -48,7 +56,11 @@ static void put_printf(void *arg, const char *fmt, ...)
 
 static void gauge(struct statshttp_response *resp, const char *name, const char *help, double value)
 {
-	statshttp_printf(resp, "# HELP %s %s\n# TYPE %s gauge\n%s %.15g\n", name, help, name, name, value);
+	char text[32] = "NaN"; /* as Prometheus shows that there is no value */
+
+	if (!isnan(value))
+		snprintf(text, sizeof(text), "%.15g", value);
+	statshttp_printf(resp, "# HELP %s %s\n# TYPE %s gauge\n%s %s\n", name, help, name, name, text);
 }
 
 static void metrics(struct keeper *k, struct statshttp_response *resp)
@@ -64,19 +76,20 @@ static void metrics(struct keeper *k, struct statshttp_response *resp)
 	gauge(resp, "gateway_policy_keys", "API keys in the policy that verdicts read.", (double)status.keys);
 	gauge(resp, "gateway_policy_generation", "Generation of PostgreSQL that the policy has reached.",
 	      (double)status.generation);
-	/* Before the first comparison its age is not known: NaN is what Prometheus shows as no value. */
-	if (status.synced_ns == 0)
-		statshttp_printf(resp,
-		                 "# HELP gateway_policy_age_seconds Time since the policy was last known to equal "
-		                 "PostgreSQL.\n# TYPE gateway_policy_age_seconds gauge\n"
-		                 "gateway_policy_age_seconds NaN\n");
-	else
-		gauge(resp, "gateway_policy_age_seconds", "Time since the policy was last known to equal PostgreSQL.",
-		      (double)(clock_mono_ns() - status.synced_ns) / 1e9);
+	/* Before the first comparison its age is not known. */
+	gauge(resp, "gateway_policy_age_seconds", "Time since the policy was last known to equal PostgreSQL.",
+	      status.synced_ns == 0 ? NAN : (double)(clock_mono_ns() - status.synced_ns) / 1e9);
 	gauge(resp, "gateway_postgres_up", "Whether the keeper is connected to PostgreSQL.",
 	      k->pg != NULL && pg_is_up(k->pg) ? 1 : 0);
 	gauge(resp, "gateway_redis_up", "Whether the keeper is connected to Redis; 0 also when none is configured.",
 	      k->redis != NULL && redis_is_up(k->redis) ? 1 : 0);
+	if (k->recorder != NULL)
+		recorder_metrics(k->recorder, resp);
+	gauge(resp, "gateway_reconcile_differences",
+	      "Differences that the last gatewayctl reconcile of all users has left; NaN: there was none.",
+	      k->differences);
+	gauge(resp, "gateway_reconcile_timestamp_seconds", "When the last gatewayctl reconcile of all users ended.",
+	      k->reconciled_at);
 	statshttp_printf(resp,
 	                 "# HELP gateway_build_info The version that runs.\n# TYPE gateway_build_info gauge\n"
 	                 "gateway_build_info{version=\"%s\"} 1\n",
@@ -118,6 +131,36 @@ static void on_request(void *arg, const char *path, struct statshttp_response *r
 	}
 }
 
+/* ---- the last reconciliation ---- */
+
+#define RECONCILED_MS         15000
+#define RECONCILED_TIMEOUT_MS 5000
+#define SQL_RECONCILED                                                                                   \
+	"SELECT greatest(differences - fixed, 0)::bigint, extract(epoch FROM finished_at)::bigint FROM " \
+	"usage_reconcile_runs WHERE only_user IS NULL ORDER BY id DESC LIMIT 1"
+
+static void on_reconciled(void *arg, enum err err, const struct pg_result *r)
+{
+	struct keeper *k = arg;
+	uint64_t differences;
+	uint64_t at;
+
+	if (err != ERR_OK || pg_result_rows(r) != 1 || pg_result_u64(r, 0, 0, &differences) != ERR_OK ||
+	    pg_result_u64(r, 0, 1, &at) != ERR_OK)
+		return;
+	k->differences = (double)differences;
+	k->reconciled_at = (double)at;
+}
+
+/* What it says is for a graph: a failure leaves the last value, whose time is told with it. */
+static void ask_reconciled(void *arg)
+{
+	struct keeper *k = arg;
+
+	if (pg_is_up(k->quotas_pg))
+		pg_query(k->quotas_pg, SQL_RECONCILED, 0, NULL, RECONCILED_TIMEOUT_MS, on_reconciled, k);
+}
+
 /* ---- PostgreSQL and Redis ---- */
 
 static void on_pg_up(void *arg)
@@ -138,7 +181,9 @@ static void on_pg_down(void *arg, const char *why)
 static void on_quotas_up(void *arg)
 {
 	struct keeper *k = arg;
+
 	quota_sync_up(k->quotas);
+	ask_reconciled(k);
 }
 
 /* The other connection has told. */
@@ -195,6 +240,7 @@ static enum err start_quotas(struct keeper *k)
 		.pg = k->quotas_pg,
 		.db = k->db,
 		.memory = &k->child.shared->counters.limits,
+		.charges = k->charges,
 		.defaults = agent_defaults(s),
 		.host = name,
 		.warnings = { { &warnings[AGENT_WARNING_REQUESTS_80], &warnings[AGENT_WARNING_REQUESTS_100] },
@@ -250,6 +296,22 @@ static enum err start_redis(struct keeper *k)
 	return ERR_OK;
 }
 
+/* ---- usage ---- */
+
+/* Whoever has no token has no HAProxy that sends usage: the agent has said so at its start. */
+static enum err start_usage(struct keeper *k)
+{
+	const struct recorder_config config = {
+		.settings = k->child.settings,
+		.metrics = &k->child.shared->metrics.usage,
+		.charges = k->charges,
+		.tcp_fd = k->child.usage_tcp_fd,
+		.udp_fd = k->child.usage_udp_fd,
+	};
+
+	return k->charges != NULL ? recorder_new(k->child.loop, &config, &k->recorder) : ERR_OK;
+}
+
 /* ---- start and end ---- */
 
 /* Only from now on: during a reload the keeper before this one writes the policy until it has ended. */
@@ -262,8 +324,12 @@ static void on_go(void *arg)
 		log_error("cannot open the policy: %s", error);
 		exit(EXIT_FAILURE);
 	}
-	if (start_postgres(k) != ERR_OK || start_redis(k) != ERR_OK)
+	if (k->child.usage_tcp_fd >= 0 && k->child.usage_udp_fd >= 0)
+		k->charges = usage_charges_new(&k->child.shared->counters.limits, k->db);
+	if (start_postgres(k) != ERR_OK || start_redis(k) != ERR_OK || start_usage(k) != ERR_OK)
 		exit(EXIT_FAILURE);
+	loop_timer_init(&k->reconciled, k->child.loop, ask_reconciled, k);
+	loop_timer_start(&k->reconciled, RECONCILED_MS, RECONCILED_MS);
 	if (k->child.listen_fd < 0)
 		return;
 	enum err err = statshttp_new(k->child.loop, k->child.listen_fd, on_request, k, &k->stats);
@@ -277,21 +343,40 @@ static void on_flushed(void *arg)
 	loop_stop(k->child.loop);
 }
 
+/*
+ * Without its parent it must be gone soon, since it holds sockets that the next agent opens: what is in them is taken
+ * still, and what is counted is left to policy.mdb.
+ */
+static void on_recorded(void *arg)
+{
+	struct keeper *k = arg;
+
+	if (k->child.orphan)
+		quota_sync_down(k->quotas);
+	quota_sync_finish(k->quotas, on_flushed, k);
+}
+
 /* The parent stops the keeper when the verdict workers have ended: what they have counted goes to PostgreSQL. */
 static void on_stop(void *arg)
 {
 	struct keeper *k = arg;
 
 	hosts_stop(k->hosts);
-	if (k->quotas != NULL)
-		quota_sync_finish(k->quotas, on_flushed, k);
+	if (k->child.orphan) {
+		statshttp_free(k->stats);
+		k->stats = NULL;
+	}
+	if (k->recorder != NULL)
+		recorder_finish(k->recorder, k->child.orphan, on_recorded, k);
+	else if (k->quotas != NULL)
+		on_recorded(k);
 	else
 		loop_stop(k->child.loop);
 }
 
 int keeper_run(const struct settings *settings, unsigned slot)
 {
-	struct keeper k = { .child = { .on_go = on_go, .on_stop = on_stop } };
+	struct keeper k = { .child = { .on_go = on_go, .on_stop = on_stop }, .differences = NAN, .reconciled_at = NAN };
 	int code = EXIT_FAILURE;
 
 	k.child.arg = &k;
@@ -307,12 +392,15 @@ int keeper_run(const struct settings *settings, unsigned slot)
 		goto end_child;
 	loop_run(loop);
 	code = EXIT_SUCCESS;
+	loop_timer_stop(&k.reconciled);
 	statshttp_free(k.stats);
 	redis_free(k.redis);
 	hosts_free(k.hosts);
 	pg_free(k.pg);
 	pg_free(k.quotas_pg);
+	recorder_free(k.recorder);
 	quota_sync_free(k.quotas);
+	usage_charges_free(k.charges);
 	policy_sync_free(k.sync);
 	policy_db_close(k.db);
 end_child:

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "agent/child.h"
@@ -119,6 +120,21 @@ static enum err make_state_dir(const struct settings *s, const struct privileges
 	return ERR_OK;
 }
 
+/* The keeper of an agent that was killed still takes what is in its sockets, for some hundredths of a second. */
+static enum err open_sockets(const struct settings *settings, const struct privileges *owner,
+                             struct agent_sockets *sockets, char *error, size_t error_size)
+{
+	const struct timespec pause = { .tv_nsec = 50 * 1000000 };
+	enum err err = ERR_EXISTS;
+
+	for (int tries = 0; tries < 20 && err == ERR_EXISTS; tries++) {
+		if (tries > 0)
+			nanosleep(&pause, NULL);
+		err = agent_sockets_open(settings, owner, sockets, error, error_size);
+	}
+	return err;
+}
+
 static int run_parent(const char *config, struct settings *settings)
 {
 	char program[PATH_MAX];
@@ -139,7 +155,7 @@ static int run_parent(const char *config, struct settings *settings)
 	    make_state_dir(settings, owner) != ERR_OK)
 		return EXIT_FAILURE;
 	if (agent_sockets_parse(settings, &sockets, error, sizeof(error)) != ERR_OK ||
-	    agent_sockets_open(settings, owner, &sockets, error, sizeof(error)) != ERR_OK) {
+	    open_sockets(settings, owner, &sockets, error, sizeof(error)) != ERR_OK) {
 		log_error("%s", error);
 		return EXIT_FAILURE;
 	}

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,6 +14,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "io/datagram.h"
 #include "io/loop.h"
 
 #define TICK_MS        50
@@ -115,6 +117,8 @@ static struct proc *proc_start(struct worker *w, int config_fd)
 		.slot = slot,
 		.shared_fd = p->shared_fd,
 		.listen_fd = w->listen_fd,
+		.usage_tcp_fd = w->role == AGENT_KEEPER ? p->sockets.usage_tcp : -1,
+		.usage_udp_fd = w->role == AGENT_KEEPER ? p->sockets.usage_udp : -1,
 	};
 	if (process_spawn(&start, &proc->pid, &proc->control) != ERR_OK) {
 		log_error("%s: cannot start: %s", w->name, strerror(errno));
@@ -267,8 +271,11 @@ static void reload(struct parent *p)
 	}
 	if (strcmp(p->reloaded.agent_spop_bind, p->settings->agent_spop_bind) != 0 ||
 	    strcmp(p->reloaded.metrics_bind, p->settings->metrics_bind) != 0 ||
-	    p->reloaded.metrics_enabled != p->settings->metrics_enabled)
-		log_warn("reload: agent.spop_bind, metrics.bind and metrics.enabled change with a restart only");
+	    p->reloaded.metrics_enabled != p->settings->metrics_enabled ||
+	    strcmp(p->reloaded.usage_bind, p->settings->usage_bind) != 0 ||
+	    (p->reloaded.usage_token[0] == '\0') != (p->settings->usage_token[0] == '\0'))
+		log_warn("reload: agent.spop_bind, metrics.bind, metrics.enabled, usage.bind, and whether there is a "
+		         "usage.token, change with a restart only");
 	if (strcmp(p->reloaded.agent_state_dir, p->settings->agent_state_dir) != 0) {
 		log_error("reload: agent.state_dir changes with a restart only: the old settings stay");
 		settings_free(&p->reloaded);
@@ -473,6 +480,12 @@ static void stop_in_order(struct parent *p)
 		deciding = true;
 		proc_stop(proc);
 	}
+	/*
+	 * What HAProxy sends from now on waits in its ring for the next agent, instead of in a socket that nobody will
+	 * read: a connection to it is refused.
+	 */
+	if (!deciding && p->sockets.usage_tcp >= 0 && !p->sockets.usage_given)
+		shutdown(p->sockets.usage_tcp, SHUT_RDWR);
 	for (struct proc *proc = p->procs; !deciding && proc != NULL; proc = proc->next)
 		proc_stop(proc);
 	if (p->procs == NULL)
@@ -540,8 +553,15 @@ static void run(struct parent *p)
 	add_worker(p, AGENT_KEEPER, 0, p->sockets.stats);
 	for (unsigned i = 0; i < p->sockets.workers; i++)
 		add_worker(p, AGENT_VERDICT, i, p->sockets.spop[i]);
-	log_info("started: version=%s verdict_workers=%u spop=%s stats=%s", GATEWAY_VERSION, p->sockets.workers,
-	         p->settings->agent_spop_bind, p->settings->metrics_enabled ? p->settings->metrics_bind : "off");
+	log_info("started: version=%s verdict_workers=%u spop=%s stats=%s usage=%s", GATEWAY_VERSION,
+	         p->sockets.workers, p->settings->agent_spop_bind,
+	         p->settings->metrics_enabled ? p->settings->metrics_bind : "off",
+	         p->sockets.usage_udp >= 0 ? p->settings->usage_bind : "off");
+	if (p->sockets.usage_udp < 0)
+		log_warn("usage.token is not set: usage is not recorded");
+	else if (p->sockets.usage_buffer < 2 * (size_t)DATAGRAM_BUFFER)
+		log_warn("usage.bind: the system limits the buffer for usage to %zu bytes of %zu (net.core.rmem_max)",
+		         p->sockets.usage_buffer / 2, (size_t)DATAGRAM_BUFFER);
 	loop_run(p->loop);
 	for (unsigned i = 0; i < p->count; i++)
 		loop_timer_stop(&p->workers[i].restart);

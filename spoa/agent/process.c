@@ -18,22 +18,36 @@ static const char *const role_names[] = { [AGENT_VERDICT] = "verdict", [AGENT_KE
 /* In the child, before exec: only calls that are safe there. */
 static void inherit(const struct process_start *start, int control, pid_t parent)
 {
-	/* A child that is frozen goes with its parent, too: it holds sockets that a new agent must be able to open. */
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
+	/*
+	 * A child that is frozen goes with its parent, too: it holds sockets that a new agent must be able to open. The
+	 * keeper takes first what is in its sockets, when the end of its control socket tells it; it is only made to go
+	 * on.
+	 */
+	if (prctl(PR_SET_PDEATHSIG, start->role == AGENT_KEEPER ? SIGCONT : SIGKILL) != 0 || getppid() != parent)
 		_exit(126);
-	int shared = fcntl(start->shared_fd, F_DUPFD, FD_SAFE);
-	int listen_fd = start->listen_fd >= 0 ? fcntl(start->listen_fd, F_DUPFD, FD_SAFE) : -1;
-	int control_fd = fcntl(control, F_DUPFD, FD_SAFE);
-	int config = fcntl(start->config_fd, F_DUPFD, FD_SAFE);
+	struct {
+		int fd; /* -1: not inherited */
+		int number;
+	} all[] = {
+		{ start->shared_fd, CHILD_FD_SHARED },
+		{ start->listen_fd, CHILD_FD_LISTEN },
+		{ control, CHILD_FD_CONTROL },
+		{ start->config_fd, CHILD_FD_CONFIG },
+		{ start->usage_tcp_fd, CHILD_FD_USAGE_TCP },
+		{ start->usage_udp_fd, CHILD_FD_USAGE_UDP },
+	};
+	const size_t count = sizeof(all) / sizeof(all[0]);
 
-	if (shared < 0 || control_fd < 0 || config < 0 || dup2(shared, CHILD_FD_SHARED) < 0 ||
-	    dup2(control_fd, CHILD_FD_CONTROL) < 0 || dup2(config, CHILD_FD_CONFIG) < 0)
-		_exit(126);
-	if (listen_fd < 0)
-		close(CHILD_FD_LISTEN);
-	else if (dup2(listen_fd, CHILD_FD_LISTEN) < 0)
-		_exit(126);
-	if (close_range(CHILD_FD_CONFIG + 1, ~0U, 0) != 0)
+	for (size_t i = 0; i < count; i++)
+		if (all[i].fd >= 0 && (all[i].fd = fcntl(all[i].fd, F_DUPFD, FD_SAFE)) < 0)
+			_exit(126);
+	for (size_t i = 0; i < count; i++) {
+		if (all[i].fd < 0)
+			close(all[i].number);
+		else if (dup2(all[i].fd, all[i].number) < 0)
+			_exit(126);
+	}
+	if (close_range(CHILD_FD_LAST + 1, ~0U, 0) != 0)
 		_exit(126);
 }
 

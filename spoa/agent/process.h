@@ -13,7 +13,9 @@ struct process_start {
 	unsigned index;
 	unsigned slot;
 	int shared_fd;
-	int listen_fd; /* or -1 */
+	int listen_fd;    /* or -1 */
+	int usage_tcp_fd; /* these two for the keeper alone; or -1 */
+	int usage_udp_fd;
 };
 
 /* Puts the text of the settings (NULL: none) where children find it; *fd is the caller's. ERR_IO with errno. */

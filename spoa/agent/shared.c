@@ -158,6 +158,24 @@ static void spop_metrics(const struct agent_shared *shared, const struct agent_p
 		            get(&m->errors[i]));
 }
 
+static void usage_metrics(const struct agent_usage *u, const struct agent_put *put)
+{
+	static const char *const results[AGENT_USAGE_RESULTS] = { "recorded", "duplicate", "nobody",  "bad_token",
+		                                                  "bad_form", "overflow",  "shipped", "quarantined" };
+	static const char *const reasons[AGENT_USAGE_LOST_REASONS] = { "ring", "spool", "disk" };
+
+	head(put, "gateway_usage_records_total", "counter",
+	     "Usage lines and records, by what became of them; overflow are datagrams whose records the ring brings.");
+	for (int i = 0; i < AGENT_USAGE_RESULTS; i++)
+		put->printf(put->arg, "gateway_usage_records_total{result=\"%s\"} %" PRIu64 "\n", results[i],
+		            get(&u->results[i]));
+	head(put, "gateway_usage_lost_total", "counter",
+	     "Usage records that are gone, by reason: HAProxy's ring was full, the spool was damaged, the disk full.");
+	for (int i = 0; i < AGENT_USAGE_LOST_REASONS; i++)
+		put->printf(put->arg, "gateway_usage_lost_total{reason=\"%s\"} %" PRIu64 "\n", reasons[i],
+		            get(&u->lost[i]));
+}
+
 static void restart_metrics(const struct agent_shared *shared, const struct agent_put *put)
 {
 	uint64_t workers = get(&shared->workers);
@@ -183,5 +201,6 @@ void agent_shared_metrics(const struct agent_shared *shared, const struct agent_
 	verdict_metrics(&shared->metrics, put);
 	limit_metrics(&shared->metrics, put);
 	spop_metrics(shared, put);
+	usage_metrics(&shared->metrics.usage, put);
 	restart_metrics(shared, put);
 }

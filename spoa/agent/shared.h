@@ -16,7 +16,7 @@
 #include "store/leases.h"
 
 /* To be raised with every change of the structs below. */
-#define AGENT_SHARED_LAYOUT 3
+#define AGENT_SHARED_LAYOUT 4
 
 #define AGENT_WORKERS_MAX 16 /* verdict workers; the keeper comes behind them */
 #define AGENT_SLOTS       64
@@ -63,6 +63,32 @@ enum agent_warning {
 	AGENT_WARNING_COUNT
 };
 
+/* What becomes of usage lines. */
+enum agent_usage_result {
+	AGENT_USAGE_RECORDED = 0, /* in the spool, or in memory while the disk takes nothing */
+	AGENT_USAGE_DUPLICATE,    /* came over the other transport before */
+	AGENT_USAGE_NOBODY,       /* of a request without a known user */
+	AGENT_USAGE_TOKEN,        /* without the start token */
+	AGENT_USAGE_FORM,         /* not a usage line */
+	AGENT_USAGE_OVERFLOW,     /* datagrams that the kernel had no room for; the ring brings their records */
+	AGENT_USAGE_SHIPPED,      /* records that PostgreSQL has */
+	AGENT_USAGE_QUARANTINED,  /* records that it refused */
+	AGENT_USAGE_RESULTS
+};
+
+/* Records that are gone. */
+enum agent_usage_lost {
+	AGENT_USAGE_LOST_RING = 0, /* HAProxy's ring was full, and said so */
+	AGENT_USAGE_LOST_SPOOL,    /* damage of the spool; at least one for each place */
+	AGENT_USAGE_LOST_DISK,     /* the disk did not take them until the keeper ended */
+	AGENT_USAGE_LOST_REASONS
+};
+
+struct agent_usage {
+	_Atomic uint64_t results[AGENT_USAGE_RESULTS];
+	_Atomic uint64_t lost[AGENT_USAGE_LOST_REASONS];
+};
+
 enum agent_restart {
 	AGENT_RESTART_EXITED = 0, /* ended by itself */
 	AGENT_RESTART_KILLED,     /* by a signal */
@@ -82,6 +108,7 @@ struct agent_metrics {
 	_Atomic uint64_t warnings[AGENT_WARNING_COUNT];
 	_Atomic uint64_t stale; /* requests that had waited longer than HAProxy does, and spent nothing */
 	_Atomic uint64_t restarts[AGENT_WORKERS_MAX + 1][AGENT_RESTART_COUNT];
+	struct agent_usage usage;
 };
 
 /* On a cache line of its own: each is written by one process. The parent clears it when it gives it to a process. */

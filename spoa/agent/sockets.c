@@ -3,10 +3,13 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/sv.h"
+#include "io/activation.h"
 #include "io/addr.h"
+#include "io/datagram.h"
 #include "io/listener.h"
 
 /* HAProxy's user shares the group. */
@@ -21,6 +24,8 @@ enum err agent_sockets_parse(const struct settings *settings, struct agent_socke
 
 	memset(out, 0, sizeof(*out));
 	out->stats = -1;
+	out->usage_tcp = -1;
+	out->usage_udp = -1;
 	for (int i = 0; i < AGENT_WORKERS_MAX; i++)
 		out->spop[i] = -1;
 	/* The table bounds its length. */
@@ -61,6 +66,40 @@ static enum err open_one(const char *setting, const char *address, const struct 
 	return ERR_IO;
 }
 
+/* Both or none. */
+static enum err take_given(struct agent_sockets *s, char *error, size_t error_size)
+{
+	enum err err = activation_socket(SOCK_STREAM, &s->usage_tcp);
+
+	if (err == ERR_OK)
+		err = activation_socket(SOCK_DGRAM, &s->usage_udp);
+	s->usage_given = err == ERR_OK && s->usage_tcp >= 0 && s->usage_udp >= 0;
+	if (err == ERR_OK && s->usage_given)
+		err = datagram_adopt(s->usage_udp, &s->usage_buffer);
+	else if (err == ERR_OK && (s->usage_tcp >= 0 || s->usage_udp >= 0))
+		err = ERR_NOT_FOUND;
+	if (err != ERR_OK)
+		snprintf(error, error_size, "usage.bind: LISTEN_FDS must give one TCP and one UDP socket: %s",
+		         err_str(err));
+	return err;
+}
+
+static enum err open_usage(const struct settings *settings, struct agent_sockets *s, char *error, size_t error_size)
+{
+	char why[256];
+
+	enum err err = take_given(s, error, error_size);
+	if (err != ERR_OK || s->usage_given)
+		return err;
+	err = open_one("usage.bind", settings->usage_bind, NULL, &s->usage_tcp, error, error_size);
+	if (err != ERR_OK)
+		return err;
+	err = datagram_open(settings->usage_bind, &s->usage_udp, &s->usage_buffer, why, sizeof(why));
+	if (err != ERR_OK)
+		snprintf(error, error_size, "usage.bind: %s", why);
+	return err;
+}
+
 enum err agent_sockets_open(const struct settings *settings, const struct privileges *owner, struct agent_sockets *s,
                             char *error, size_t error_size)
 {
@@ -70,6 +109,8 @@ enum err agent_sockets_open(const struct settings *settings, const struct privil
 		err = open_one("agent.spop_bind", s->addresses[i], owner, &s->spop[i], error, error_size);
 	if (err == ERR_OK && settings->metrics_enabled)
 		err = open_one("metrics.bind", settings->metrics_bind, owner, &s->stats, error, error_size);
+	if (err == ERR_OK && settings->usage_token[0] != '\0')
+		err = open_usage(settings, s, error, error_size);
 	if (err != ERR_OK)
 		agent_sockets_close(s);
 	return err;
@@ -89,4 +130,10 @@ void agent_sockets_close(struct agent_sockets *s)
 		listener_unlink(s->stats_address);
 	}
 	s->stats = -1;
+	if (s->usage_tcp >= 0)
+		close(s->usage_tcp);
+	if (s->usage_udp >= 0)
+		close(s->usage_udp);
+	s->usage_tcp = -1;
+	s->usage_udp = -1;
 }

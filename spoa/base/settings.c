@@ -359,7 +359,10 @@ static enum err load_environment(struct settings *s, const char *(*getenv_fn)(co
 	return ERR_OK;
 }
 
-/* What no single value can tell. */
+/* HAProxy has it in a format, between tabs: no percent sign, and no blank. */
+static const char token_characters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/* What no single value, or its type, can tell. */
 static enum err cross_check(const struct settings *s, char *error)
 {
 	char where[SETTINGS_ERROR_MAX / 2];
@@ -367,6 +370,15 @@ static enum err cross_check(const struct settings *s, char *error)
 	if (strcmp(s->database_driver, "postgres") != 0)
 		return fail(error, "%s: \"%s\" is not supported, only postgres",
 		            settings_where(s, "database.driver", where, sizeof(where)), s->database_driver);
+	if (strncmp(s->usage_bind, "unix@", 5) == 0)
+		return fail(error, "%s: \"%s\" is not host:port, which is needed for UDP",
+		            settings_where(s, "usage.bind", where, sizeof(where)), s->usage_bind);
+	if (s->usage_token[strspn(s->usage_token, token_characters)] != '\0')
+		return fail(error, "%s: \"(hidden)\" may have letters of ASCII, digits, - and _ only",
+		            settings_where(s, "usage.token", where, sizeof(where)));
+	if (s->haproxy_socket[0] != '\0' && s->haproxy_socket[0] != '/')
+		return fail(error, "%s: \"%s\" is not a path from the root",
+		            settings_where(s, "haproxy.socket", where, sizeof(where)), s->haproxy_socket);
 	if (strncmp(s->api_bind, "unix@", 5) != 0 && s->api_token[0] == '\0')
 		return fail(error, "%s: is not a unix socket, so api.token must be set",
 		            settings_where(s, "api.bind", where, sizeof(where)));

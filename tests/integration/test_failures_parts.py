@@ -101,7 +101,7 @@ def test_first_start_without_postgres(gateway, key, image):
     """Nothing is known yet: 503 and not ready, until PostgreSQL comes."""
     gateway["agent"].stop()
     gateway["postgres"].stop()
-    for path in glob.glob(os.path.join(gateway.settings["AGENT_STATE_DIR"], "*")):
+    for path in glob.glob(os.path.join(gateway.settings["AGENT_STATE_DIR"], "policy.mdb*")):
         os.unlink(path)
     gateway["agent"].start()
     wait_until(lambda: "starting" in gateway.get(image, key).json()["detail"], 30, "the agent says that it is starting")

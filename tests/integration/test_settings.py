@@ -106,7 +106,7 @@ def test_the_environment_wins_over_the_file(stack, written):
 def test_secrets_are_not_shown(stack):
     for args in (("config", "show"), ("config", "show", "--json")):
         result = stack.gatewayctl(*args)
-        for name in ("AUTH_KEY_PEPPER", "API_TOKEN", "IMGPROXY_KEY", "IMGPROXY_SALT"):
+        for name in ("AUTH_KEY_PEPPER", "API_TOKEN", "IMGPROXY_KEY", "IMGPROXY_SALT", "USAGE_TOKEN"):
             assert stack.settings[name] not in str(result.out), name
         assert result.rc == 0 and stack["postgres"].password not in str(result.out)
         assert f"127.0.0.1:{stack['postgres'].port}" in str(result.out)

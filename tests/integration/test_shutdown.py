@@ -61,7 +61,8 @@ def check_nothing_left(gateway, pids):
 
 
 def spawn_agent(gateway, config=None, environ=None):
-    """An agent that the stack does not look after; its output is in .stderr."""
+    """An agent that the stack does not look after, and that opens all of its sockets; its output is in .stderr."""
+    gateway["agent"].release()
     command = [gateway.layout.program(gateway.program("gateway-agent")), "--config", config or gateway.config]
     return subprocess.Popen(command, cwd=gateway.layout.state, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                             stderr=subprocess.PIPE, text=True, umask=0o027,
@@ -219,7 +220,7 @@ def wait_for_agent(agent, gateway):
     wait_until(serves, 20, "the new agent answers")
 
 
-@pytest.mark.parametrize("frozen", [False, True], ids=["well", "worker-frozen"])
+@pytest.mark.parametrize("frozen", [None, "verdict", "keeper"], ids=["well", "worker-frozen", "keeper-frozen"])
 def test_parent_killed(gateway, key, frozen):
     """Its children end by themselves, and a new agent starts at once on the same sockets, though connections to the
     old one are still open."""
@@ -232,7 +233,7 @@ def test_parent_killed(gateway, key, frozen):
         assert len(children) == 3
         clients = [helpers_spop.Client(address) for address in gateway["agent"].workers()]
         if frozen:
-            os.kill(next(iter(c.pid for c in processes.children(first.pid) if c.role == "verdict")), signal.SIGSTOP)
+            os.kill(next(iter(c.pid for c in processes.children(first.pid) if c.role == frozen)), signal.SIGSTOP)
         first.kill()
         first.wait()
         second = spawn_agent(gateway)

@@ -1,7 +1,9 @@
 """The gateway's own parts: agent, API, HAProxy."""
 
+import fcntl
 import os
 import signal
+import socket
 
 from . import probe
 from .layout import find_program
@@ -28,6 +30,7 @@ class Agent(_Program):
     title = "agent"
     program = "gateway-agent"
     stop_signals = ((signal.SIGTERM, 20.0),)
+    _usage = ()
 
     def workers(self):
         return [address.strip() for address in self.stack.settings["AGENT_SPOP_BIND"].split(",")]
@@ -37,7 +40,30 @@ class Agent(_Program):
 
     def ports(self):
         found = [pair for address in self.workers() for pair in _tcp(address)]
+        found += _tcp(self.stack.settings["USAGE_BIND"]) if self.stack.settings["USAGE_TOKEN"] and not self._usage else []
         return found + (_tcp(self.stack.settings["METRICS_BIND"]) if self.stack.metrics_enabled else [])
+
+    def sockets(self):
+        """Those for usage outlive the agent, as a service manager's do: what HAProxy sends while it is dead waits in them."""
+        if not self._usage and self.stack.settings["USAGE_TOKEN"]:
+            made = []
+            (host, port), = _tcp(self.stack.settings["USAGE_BIND"])
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                family, _, _, _, address = socket.getaddrinfo(host, port, type=kind)[0]
+                with socket.socket(family, kind) as sock:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, kind == socket.SOCK_STREAM)
+                    sock.bind(address)
+                    if kind == socket.SOCK_STREAM:
+                        sock.listen(64)
+                    # Beyond the numbers from 3 on, which they get in the agent.
+                    made.append(socket.socket(fileno=fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD_CLOEXEC, 20)))
+            self._usage = tuple(made)
+        return self._usage
+
+    def release(self):
+        for sock in self._usage:
+            sock.close()
+        self._usage = ()
 
     def check(self):
         if not self.stack.metrics_enabled:
@@ -75,7 +101,7 @@ class HAProxy(Part):
 
     @property
     def socket(self):
-        return os.path.join(self.layout.sockets, "haproxy.sock")
+        return self.stack.settings["HAPROXY_SOCKET"]
 
     @property
     def port(self):
@@ -97,13 +123,15 @@ class HAProxy(Part):
         workers = stack["agent"].workers()
         folder = self.layout.data(os.path.join(self.layout.root, "haproxy"))
         values = {name: stack.settings[name] for name in (
-            "SERVER_PORT", "SERVER_READ_TIMEOUT", "SERVER_WRITE_TIMEOUT", "SERVER_CORS_ORIGINS", "API_TOKEN")}
+            "SERVER_PORT", "SERVER_READ_TIMEOUT", "SERVER_WRITE_TIMEOUT", "SERVER_CORS_ORIGINS", "API_TOKEN",
+            "USAGE_TOKEN")}
         values.update({
             "UPLOADS_MAX_SIZE_BYTES": str(size_bytes(stack.settings["UPLOADS_MAX_SIZE"])),
             "API_SOCKET": stack.settings["API_BIND"],
             "AGENT_SPOP_1": workers[0],
             "AGENT_SPOP_2": workers[1 % len(workers)],
             "HAPROXY_SOCKET": self.socket,
+            "USAGE_ADDR": stack.usage_addr or stack.settings["USAGE_BIND"],
             "HAPROXY_SPOE_CONFIG": os.path.join(folder, "spoe.conf"),
         })
         for number, server in enumerate(stack.image_servers, 1):

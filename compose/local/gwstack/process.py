@@ -120,6 +120,13 @@ class Part:
         """(host, port) of every TCP port that it will open."""
         return []
 
+    def sockets(self):
+        """Sockets that it gets (sd_listen_fds(3)); their numbers are above those that they will have."""
+        return []
+
+    def release(self):
+        """The stack ends: closes what was kept over the part's death."""
+
     def check(self):
         """None when it is ready, else why not."""
         raise NotImplementedError
@@ -160,15 +167,21 @@ class Part:
             os.truncate(self.log, 0)
         self._log_start = os.path.getsize(self.log) if os.path.exists(self.log) else 0
         command = ["/usr/bin/setpriv", "--pdeathsig", self.death_signal, "--", *self.command()]
+        program = command[4]
+        given = [sock.fileno() for sock in self.sockets()]
+        if given:
+            # The numbers from 3 on, and the process's own, are known only there.
+            moves = " ".join(f"{3 + n}<&{fd}" for n, fd in enumerate(given))
+            command = ["/bin/bash", "-c", f'LISTEN_FDS={len(given)} LISTEN_PID=$$ exec "$0" "$@" {moves}', *command]
         fd = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
         try:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=fd, stderr=fd, cwd=self.layout.state, umask=0o027,
-                start_new_session=True,
+                start_new_session=True, pass_fds=given,
                 env={**self.stack.base_environment(), **self.environment(), **self.more_environment},
                 **self.layout.account.popen_args())
         except OSError as error:
-            raise StackError(f"{self.name}: cannot start {command[4]}: {error.strerror}") from error
+            raise StackError(f"{self.name}: cannot start {program}: {error.strerror}") from error
         finally:
             os.close(fd)
         self._ticks = start_ticks(self.process.pid)

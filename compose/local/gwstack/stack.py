@@ -15,13 +15,13 @@ from .layout import Account, Layout
 from .servers import ImageServer, Postgres, Redis
 from .settings import load_table, to_yaml
 
-# Ports of `make up`. Nobody needs to know the numbers of PostgreSQL and Redis: where one is taken, another is used.
+# Ports of `make up`. Nobody needs to know the numbers of the hidden ones: where one is taken, another is used.
 DEFAULT_PORTS = {"SERVER": 8080, "IMGPROXY_1": 48080, "IMGPROXY_2": 48081, "METRICS": 9101}
-HIDDEN_PORTS = {"POSTGRES": 48432, "REDIS": 48379}
+HIDDEN_PORTS = {"POSTGRES": 48432, "REDIS": 48379, "USAGE": 9003}
 WEIGHTS = (70, 30)
 # Settings that say where something is: with ports="auto" those of the environment are another stack's.
 PLACES = {"SERVER_PORT", "METRICS_BIND", "AGENT_SPOP_BIND", "API_BIND", "DB_DSN", "REDIS_ADDR", "UPLOADS_DIR",
-          "AGENT_STATE_DIR", "IMGPROXY_1_ADDR", "IMGPROXY_2_ADDR"}
+          "AGENT_STATE_DIR", "IMGPROXY_1_ADDR", "IMGPROXY_2_ADDR", "USAGE_BIND", "HAPROXY_SOCKET"}
 PASSED_ON = ("PATH", "LANG", "TZ", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "LD_LIBRARY_PATH", "GCOV_PREFIX",
              "GCOV_PREFIX_STRIP")
 
@@ -37,18 +37,20 @@ class Stack:
     durable    False makes PostgreSQL careless with the disk, which suits tests
     say        called with lines for a person
     foreign    addresses of two image servers that run already; none are started then
+    usage_addr host:port to which HAProxy sends its usage lines; None: to the agent's
 
     Use prepare() and the parts one by one, or start() for everything. No state is kept outside of the object.
     """
 
     def __init__(self, root, state_dir=None, ports="auto", settings=None, environ=None, durable=True, say=None,
-                 foreign=()):
+                 foreign=(), usage_addr=None):
         self.root = os.path.realpath(root)
         self.auto = ports == "auto"
         self.environ = dict(os.environ if environ is None else environ)
         self.durable = durable
         self.say = say or (lambda line: None)
         self.foreign = tuple(foreign)
+        self.usage_addr = usage_addr
         self._given = dict(settings or {})
         self._temporary = state_dir is None
         if state_dir is None:
@@ -120,12 +122,15 @@ class Stack:
             "API_BIND": f"unix@{sockets}/api.sock",
             "API_TOKEN": kept["api_token"],
             "AUTH_KEY_PEPPER": kept["pepper"],
+            "HAPROXY_SOCKET": f"{sockets}/haproxy.sock",
             "IMGPROXY_KEY": kept["imgproxy_key"],
             "IMGPROXY_SALT": kept["imgproxy_salt"],
             "METRICS_BIND": f"127.0.0.1:{free['METRICS']}",
             "RATE_LIMITS_IP_LEVEL_REQUESTS_PER_MINUTE": "0",
             "SERVER_PORT": str(free["SERVER"]),
             "UPLOADS_DIR": self.layout.path("uploads"),
+            "USAGE_BIND": f"127.0.0.1:{free['USAGE']}",
+            "USAGE_TOKEN": kept["usage_token"],
         })
         for name in values:
             asked = self._value(name)
@@ -139,7 +144,8 @@ class Stack:
     def _choose_ports(self):
         chosen = {}
         for name, port in {**DEFAULT_PORTS, **HIDDEN_PORTS}.items():
-            if self.auto or (name in HIDDEN_PORTS and not ports.is_free("127.0.0.1", port)):
+            if self.auto or (name in HIDDEN_PORTS and not (
+                    ports.is_free("127.0.0.1", port) and ports.is_free_udp("127.0.0.1", port))):
                 port = ports.find_free(taken=chosen.values())
             chosen[name] = port
         return chosen
@@ -148,11 +154,13 @@ class Stack:
         """Random, made once for each installation."""
         try:
             with open(self.layout.path("stack/secrets.json"), encoding="utf-8") as file:
-                return json.load(file)
+                kept = json.load(file)
         except (OSError, ValueError):
-            pass
-        made = {name: secrets.token_hex(32) for name in (
-            "pepper", "imgproxy_key", "imgproxy_salt", "api_token", "postgres")}
+            kept = {}
+        names = ("pepper", "imgproxy_key", "imgproxy_salt", "api_token", "postgres", "usage_token")
+        made = {name: kept.get(name) or secrets.token_hex(32) for name in names}
+        if made == kept:
+            return kept
         self.layout.write("stack/secrets.json", json.dumps(made, indent=1) + "\n", mine=False)
         return made
 
@@ -237,6 +245,7 @@ class Stack:
         for name in ("haproxy", "api", "agent", "imgproxy-2", "imgproxy-1", "redis", "postgres"):
             if name in self.parts:
                 self.parts[name].stop()
+                self.parts[name].release()
 
     def close(self):
         """stop(), and the state is removed if it was temporary."""
@@ -317,6 +326,7 @@ class Stack:
             "GATEWAY_REDIS_ADDR": self.settings["REDIS_ADDR"],
             "GATEWAY_HAPROXY_SOCKET": self["haproxy"].socket,
             "GATEWAY_UPLOADS": self.settings["UPLOADS_DIR"],
+            "GATEWAY_USAGE_ADDR": self.settings["USAGE_BIND"],
             "GATEWAY_PARENT_PID": str(self["agent"].pid or ""),
         }
 

@@ -1,0 +1,36 @@
+/*
+ * The recorder: usage from HAProxy's lines to PostgreSQL, by the intake, the spool and the shipper. For the keeper.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "agent/shared.h"
+#include "base/err.h"
+#include "base/settings.h"
+#include "io/loop.h"
+#include "io/statshttp.h"
+#include "store/usage_charges.h"
+
+struct recorder;
+
+struct recorder_config {
+	const struct settings *settings;
+	struct agent_usage *metrics;
+	struct usage_charges *charges; /* outlives the recorder */
+	int tcp_fd;                    /* listens; these stay the caller's */
+	int udp_fd;
+};
+
+/* Opens the spool in the state folder, and begins. On an error a line was logged. */
+MUST_CHECK enum err recorder_new(struct loop *loop, const struct recorder_config *config, struct recorder **out);
+/* NULL is allowed. */
+void recorder_free(struct recorder *r);
+
+void recorder_metrics(struct recorder *r, struct statshttp_response *resp);
+
+/*
+ * For the end: takes what the sockets hold, and lets the shipper have up to a second to ship it (none with `hurry`).
+ * Calls done(arg) once; what is not shipped by then stays in the spool.
+ */
+void recorder_finish(struct recorder *r, bool hurry, void (*done)(void *arg), void *arg);
