@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/sv.h"
 
@@ -69,33 +70,41 @@ struct words {
 	size_t noptions;
 };
 
-static const char *known_option(const char *word, const char **value)
+/* An option of that name is a flag in every command that has it, or in none. */
+static const char *known_option(const char *word, const char **value, bool *flag)
 {
 	size_t count;
 	const struct cli_command *table = cli_commands(&count);
 
 	for (size_t i = 0; i < count; i++)
 		for (size_t k = 0; k < CLI_OPTIONS_MAX && table[i].options[k].name != NULL; k++)
-			if (is_option(word, table[i].options[k].name, value))
+			if (is_option(word, table[i].options[k].name, value)) {
+				*flag = table[i].options[k].value == NULL;
 				return table[i].options[k].name;
+			}
 	return NULL;
 }
 
 static enum err take_option(struct args *a, struct words *w, int argc, char **argv, int *i, char *error)
 {
 	const char *word = argv[*i], *value = NULL, *name = "--config";
-	bool *flag = find_flag(a, word);
+	bool *common = find_flag(a, word);
+	bool flag = false;
 
-	if (flag != NULL) {
-		*flag = true;
+	if (common != NULL) {
+		*common = true;
 		return ERR_OK;
 	}
 	if (!is_option(word, name, &value)) {
-		name = known_option(word, &value);
+		name = known_option(word, &value, &flag);
 		if (name == NULL)
 			return fail(error, "there is no option %s", word);
 	}
-	if (value == NULL) {
+	if (flag && value != NULL)
+		return fail(error, "%s takes no value", name);
+	if (flag) {
+		value = "";
+	} else if (value == NULL) {
 		if (*i + 1 >= argc)
 			return fail(error, "%s needs a value", name);
 		value = argv[++*i];
@@ -263,6 +272,39 @@ enum err args_month(const char *text)
 		return ERR_INVALID;
 	int month = (text[5] - '0') * 10 + (text[6] - '0');
 	return month >= 1 && month <= 12 ? ERR_OK : ERR_INVALID;
+}
+
+/* Two digits. */
+static int two(const char *digits)
+{
+	return (digits[0] - '0') * 10 + digits[1] - '0';
+}
+
+enum err args_hour(const char *text, char hour[ARGS_HOUR_MAX])
+{
+	static const char form[] = "0000-00-00T00:00Z";
+	size_t n = strlen(text);
+	struct tm tm = { 0 };
+
+	if (n != 10 && n != sizeof(form) - 1)
+		return ERR_INVALID;
+	for (size_t i = 0; i < n; i++)
+		if (form[i] == '0' ? text[i] < '0' || text[i] > '9' : text[i] != form[i])
+			return ERR_INVALID;
+	int year = two(text) * 100 + two(text + 2), month = two(text + 5), day = two(text + 8);
+	int at = n > 10 ? two(text + 11) : 0;
+	if (year < 1970 || (n > 10 && strcmp(text + 13, ":00Z") != 0))
+		return ERR_INVALID;
+	tm.tm_year = year - 1900;
+	tm.tm_mon = month - 1;
+	tm.tm_mday = day;
+	tm.tm_hour = at;
+	/* Whatever is no day or hour of its month becomes another one. */
+	if (timegm(&tm) == -1 || tm.tm_mon != month - 1 || tm.tm_mday != day || tm.tm_hour != at)
+		return ERR_INVALID;
+	memcpy(hour, text, 10);
+	snprintf(hour + 10, ARGS_HOUR_MAX - 10, "T%02u:00Z", (unsigned)at % 24);
+	return ERR_OK;
 }
 
 enum err args_duration(const char *text, uint64_t *seconds)

@@ -143,6 +143,17 @@ static const struct cli_command commands[] = {
 	  .max_args = 1,
 	  .needs_database = true,
 	  .run = cmd_quota_show },
+	{ .group = "reconcile",
+	  .args = "",
+	  .help = "compare HAProxy's counters, raw rows, roll-ups and quotas' counters",
+	  .needs_database = true,
+	  .options = { { .name = "--fix", .help = "mend what raw rows and roll-ups can tell" },
+	               { .name = "--from",
+	                 .value = "TIME",
+	                 .help = "2026-01-31 or 2026-01-31T13:00Z (the month's start)" },
+	               { .name = "--to", .value = "TIME", .help = "the same; not this hour any more (now)" },
+	               { .name = "--user", .value = "USER", .help = "this user alone (all)" } },
+	  .run = cmd_reconcile },
 	{ .group = "usage",
 	  .args = "USER",
 	  .help = "show what a user has used in a month",
@@ -250,7 +261,8 @@ static void print_command(FILE *f, const struct cli_command *c)
 	}
 	fprintf(f, "  %-34s %s\n", line, c->help);
 	for (size_t k = 0; k < CLI_OPTIONS_MAX && c->options[k].name != NULL; k++) {
-		snprintf(line, sizeof(line), "%s %s", c->options[k].name, c->options[k].value);
+		snprintf(line, sizeof(line), "%s%s%s", c->options[k].name, c->options[k].value != NULL ? " " : "",
+		         c->options[k].value != NULL ? c->options[k].value : "");
 		fprintf(f, "      %-30s %s\n", line, c->options[k].help);
 	}
 }

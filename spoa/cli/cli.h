@@ -32,7 +32,7 @@ struct cli_io {
 
 struct cli_option {
 	const char *name;  /* with its dashes; NULL ends the list */
-	const char *value; /* how the help calls its value; every option of a command has one */
+	const char *value; /* how the help calls its value; NULL: it is a flag, and has none */
 	const char *help;
 	bool required;
 };
@@ -57,7 +57,8 @@ struct cli_call {
 	const struct cli_command *command;
 	const char *args[CLI_ARGS_MAX];
 	size_t nargs;
-	const char *options[CLI_OPTIONS_MAX]; /* by their place in the command's list; NULL: not given */
+	const char
+	        *options[CLI_OPTIONS_MAX]; /* by their place in the command's list; NULL: not given; a flag's is "" */
 	const struct settings *settings;
 	struct pg_sync *db; /* NULL unless needs_database */
 	struct cli_io *io;
@@ -95,6 +96,7 @@ enum cli_exit cmd_allow_add(struct cli_call *call);
 enum cli_exit cmd_allow_list(struct cli_call *call);
 enum cli_exit cmd_allow_remove(struct cli_call *call);
 enum cli_exit cmd_usage(struct cli_call *call);
+enum cli_exit cmd_reconcile(struct cli_call *call);
 enum cli_exit cmd_migrate_up(struct cli_call *call);
 enum cli_exit cmd_migrate_status(struct cli_call *call);
 enum cli_exit cmd_config_show(struct cli_call *call);

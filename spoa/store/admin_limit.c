@@ -17,6 +17,7 @@
 	"coalesce(t.shadow_requests, false), coalesce(t.shadow_bandwidth, false), "                 \
 	"CASE WHEN t.reset_at > now() THEN t.current_requests ELSE 0 END, "                         \
 	"CASE WHEN t.reset_at > now() THEN t.current_bandwidth_mb ELSE 0 END, "                     \
+	"CASE WHEN t.reset_at > now() THEN t.current_bandwidth_bytes ELSE 0 END, "                  \
 	"floor(extract(epoch FROM now()))::bigint"
 
 static const char limits_find_sql[] = "SELECT " LIMIT_COLUMNS
@@ -178,7 +179,8 @@ static enum err quotas_query(struct pg_sync *db, const char *user, const char *s
 	get_bool(r, 7, &out->shadow_bandwidth, &err);
 	get_u64(r, 8, &out->current_requests, &err);
 	get_u64(r, 9, &out->current_bandwidth_mb, &err);
-	get_u64(r, 10, &out->now, &err);
+	get_u64(r, 10, &out->current_bandwidth_bytes, &err);
+	get_u64(r, 11, &out->now, &err);
 	if (err == ERR_OK)
 		return ERR_OK;
 	admin_quotas_free(out);

@@ -61,7 +61,8 @@ struct admin_quotas {
 	bool shadow_requests;
 	bool shadow_bandwidth;
 	uint64_t current_requests;
-	uint64_t current_bandwidth_mb;
+	uint64_t current_bandwidth_mb; /* whole ones of current_bandwidth_bytes */
+	uint64_t current_bandwidth_bytes;
 	uint64_t now; /* the database's clock, seconds since 1970 UTC */
 	struct pg_result *rows;
 };

@@ -300,6 +300,61 @@ static void months(void **state)
 		assert_int_equal(args_month(wrong[i]), ERR_INVALID);
 }
 
+static void a_flag_has_no_value(void **state)
+{
+	struct args a;
+
+	(void)state;
+	assert_int_equal(parse("reconcile --fix --from 2026-01-31", &a), ERR_OK);
+	assert_string_equal(a.options[0], "");
+	assert_string_equal(a.options[1], "2026-01-31");
+	assert_null(a.options[2]);
+	assert_int_equal(parse("--fix reconcile", &a), ERR_OK);
+	assert_string_equal(a.options[0], "");
+	assert_int_equal(parse("reconcile", &a), ERR_OK);
+	assert_null(a.options[0]);
+	assert_int_equal(parse("reconcile --fix=yes", &a), ERR_INVALID);
+	assert_string_equal(error, "--fix takes no value");
+	assert_int_equal(parse("reconcile --fix yes", &a), ERR_INVALID);
+	assert_int_equal(parse("reconcile --fix --fix", &a), ERR_INVALID);
+	assert_int_equal(parse("user list --fix", &a), ERR_INVALID);
+}
+
+static void hours(void **state)
+{
+	static const char *const wrong[] = {
+		"",
+		"x",
+		"2026",
+		"2026-01",
+		"2026-02-29",
+		"2026-13-01",
+		"2026-00-10",
+		"2026-01-00",
+		"2026-01-32",
+		"1969-12-31",
+		"2026-1-1",
+		"2026-01-31T24:00Z",
+		"2026-01-31T13:30Z",
+		"2026-01-31T13:00",
+		"2026-01-31T13:00z",
+		"2026-01-31 13:00Z",
+		"2026-01-31T13:00Z ",
+		"2026-01-3\xc3",
+		"+026-01-31",
+	};
+	char hour[ARGS_HOUR_MAX];
+
+	(void)state;
+	assert_int_equal(args_hour("2026-01-31", hour), ERR_OK);
+	assert_string_equal(hour, "2026-01-31T00:00Z");
+	assert_int_equal(args_hour("2024-02-29T23:00Z", hour), ERR_OK);
+	assert_string_equal(hour, "2024-02-29T23:00Z");
+	assert_int_equal(args_hour("1970-01-01", hour), ERR_OK);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		assert_int_equal(args_hour(wrong[i], hour), ERR_INVALID);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -315,6 +370,8 @@ int main(void)
 		cmocka_unit_test(lists_of_names),
 		cmocka_unit_test(months),
 		cmocka_unit_test(durations),
+		cmocka_unit_test(a_flag_has_no_value),
+		cmocka_unit_test(hours),
 	};
 	return cmocka_run_group_tests_name("cli/args", tests, NULL, NULL);
 }
