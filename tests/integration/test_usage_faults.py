@@ -1,0 +1,151 @@
+"""Usage while the parts die: in the end every answer that a client got has one row, with its bytes."""
+
+import signal
+import time
+
+import pytest
+
+import processes
+from helpers import image_path, wait_until
+from helpers_records import check_exact, check_sums, wait_shipped
+from usage_load import UsageLoad
+
+RATE = 300
+
+
+@pytest.fixture(scope="module")
+def gateway(module_stack):
+    return module_stack()
+
+
+@pytest.fixture
+def targets(gateway, small_jpeg):
+    """Three users: images of several sizes, a 304, a refusal, a HEAD's worth of nothing."""
+    found = []
+    for _ in range(3):
+        key = gateway.make_key()
+        source = gateway.uploaded(key, small_jpeg)["source"]
+        path = image_path(source, "rs:fill:60:40")
+        etag = gateway.get(path, key).header("ETag")
+        found += [(key, path, []), (key, image_path(source, "rs:fill:7:7"), []), (key, path, [("If-None-Match", etag)]),
+                  (key, "/img/unsafe/rs", []), (key, path, [])]
+    return found
+
+
+def users_of(targets):
+    return {key.user.id: key.user for key, _, _ in targets}.values()
+
+
+def settle_and_check(gateway, load, targets):
+    """Nothing lost, nothing twice, and all sums are one."""
+    wait_until(lambda: gateway.metrics().get("gateway_postgres_up") == 1, 30, "PostgreSQL is back")
+    wait_shipped(gateway, 60)
+    check_exact(gateway, load)
+    for user in users_of(targets):
+        check_sums(gateway, user)
+    assert gateway.metrics().sum("gateway_usage_lost_total") == 0, gateway.metrics().text
+    print(len(load.seen), "answers,", len(load.failed), "without")
+
+
+def kill_keeper(gateway):
+    pid = wait_until(lambda: processes.keeper(gateway), 20, "a keeper")
+    processes.signal_all([pid], signal.SIGKILL)
+    wait_until(lambda: processes.keeper(gateway) not in (None, pid), 20, "the next keeper")
+
+
+def kill_agent(gateway):
+    """All of its processes at the same moment."""
+    everyone = [gateway["agent"].pid, *processes.pids(gateway)]
+    gateway["agent"].wanted = False
+    processes.signal_all(everyone, signal.SIGKILL)
+    time.sleep(0.3)
+    gateway["agent"].start()
+    gateway["agent"].wait_ready()
+
+
+def test_keepers_killed(gateway, targets):
+    with UsageLoad(gateway.address, targets, rate=RATE) as load:
+        for _ in range(10):
+            kill_keeper(gateway)
+            load.run_for(0.4)
+    assert not load.failed
+    settle_and_check(gateway, load, targets)
+
+
+def test_whole_agents_killed(gateway, targets):
+    """Whoever gets a 503 meanwhile is not known, so there is no row; what was admitted before has one."""
+    with UsageLoad(gateway.address, targets, rate=RATE) as load:
+        for _ in range(3):
+            load.run_for(1.0)
+            kill_agent(gateway)
+        load.run_for(1.0)
+    unavailable = [one for one, seen in load.seen.items() if seen.status == 503]
+    for one in unavailable:
+        del load.seen[one]
+    assert not load.failed and len(load.seen) > 2 * RATE
+    settle_and_check(gateway, load, targets)
+
+
+def test_parent_killed(gateway, targets):
+    """The keeper that is left takes what is in its sockets, and ends; a new agent can open them."""
+    with UsageLoad(gateway.address, targets, rate=RATE) as load:
+        load.run_for(1.0)
+        pid = processes.keeper(gateway)
+        gateway["agent"].kill()
+        wait_until(lambda: not processes.is_alive(pid), 5, "the keeper ends")
+        gateway["agent"].start()
+        gateway["agent"].wait_ready()
+        load.run_for(1.0)
+    load.seen = {one: seen for one, seen in load.seen.items() if seen.status != 503}
+    assert not load.failed
+    settle_and_check(gateway, load, targets)
+
+
+def test_postgres_away(gateway, targets):
+    """Stopped for some seconds, and killed."""
+    with UsageLoad(gateway.address, targets, rate=RATE) as load:
+        for kill in (gateway["postgres"].stop, gateway["postgres"].kill):
+            load.run_for(0.5)
+            kill()
+            load.run_for(3.0)
+            assert gateway.metrics().get("gateway_usage_spool_bytes") > 0
+            gateway["postgres"].start()
+            gateway["postgres"].wait_ready()
+            load.run_for(1.0)
+    assert not load.failed
+    settle_and_check(gateway, load, targets)
+
+
+def test_reloads_and_restarts(gateway, targets):
+    """HAProxy and the agent reloaded in turn, Redis restarted; the agent stopped in good order and started again."""
+    with UsageLoad(gateway.address, targets, rate=RATE) as load:
+        for _ in range(3):
+            gateway["haproxy"].reload()
+            load.run_for(1.0)
+            processes.reload(gateway)
+            load.run_for(0.5)
+        gateway["redis"].restart()
+        load.run_for(0.5)
+        gateway["agent"].restart()
+        load.run_for(0.5)
+    load.seen = {one: seen for one, seen in load.seen.items() if seen.status != 503}
+    settle_and_check(gateway, load, targets)
+
+
+def test_all_at_once(gateway, targets):
+    """Keepers die while PostgreSQL is away, and PostgreSQL while a backlog is shipped."""
+    with UsageLoad(gateway.address, targets, rate=RATE) as load:
+        gateway["postgres"].kill()
+        for _ in range(3):
+            kill_keeper(gateway)
+            load.run_for(0.3)
+        gateway["haproxy"].reload()
+        gateway["postgres"].start()
+        gateway["postgres"].wait_ready()
+        for _ in range(3):
+            load.run_for(0.15)
+            kill_keeper(gateway)
+        gateway["postgres"].restart()
+        load.run_for(0.5)
+    assert not load.failed
+    settle_and_check(gateway, load, targets)
