@@ -13,6 +13,9 @@
 #include "usage/line.h"
 
 #define BATCH_MAX 256
+/* That a batch takes in memory, at most. */
+#define BATCH_BYTES (BATCH_MAX * (sizeof(uint16_t) + USAGE_TEXT_MAX))
+_Static_assert(BATCH_BYTES <= USAGE_MEMORY_MIN, "a batch fits into an empty queue");
 /* Many more than HAProxy's ring and the socket can hold: what comes from them late has come before. */
 #define IDS_MAX        (UINT32_C(1) << 19)
 #define TOKEN_MAX      65
@@ -74,7 +77,7 @@ static size_t queued(const struct usage_intake *in, size_t *at, struct sv *texts
 
 static bool has_room(const struct usage_intake *in)
 {
-	return in->queue_len + BATCH_MAX * (sizeof(uint16_t) + USAGE_TEXT_MAX) <= in->config.memory_max;
+	return in->queue_len + BATCH_BYTES <= in->config.memory_max;
 }
 
 static enum err append(struct usage_intake *in, const struct sv *texts, size_t n)
@@ -243,6 +246,7 @@ struct usage_intake *usage_intake_new(struct loop *loop, const struct usage_inta
 {
 	struct usage_intake *in = check_calloc(1, sizeof(*in));
 
+	CHECK(config->memory_max >= USAGE_MEMORY_MIN);
 	in->loop = loop;
 	in->config = *config;
 	in->config.token = NULL;

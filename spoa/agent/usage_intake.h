@@ -24,12 +24,14 @@
 
 /* Of one line, header and message for people included; haproxy.cfg keeps to less. */
 #define USAGE_LINE_MAX 8192
+/* There must be room for a whole batch, whatever is there already (usage.memory takes no less). */
+#define USAGE_MEMORY_MIN ((size_t)1 << 20)
 
 struct usage_intake;
 
 struct usage_intake_config {
 	const char *token; /* that each line must carry; copied */
-	size_t memory_max; /* bytes of records that the disk did not take */
+	size_t memory_max; /* bytes of records that the disk did not take; at least USAGE_MEMORY_MIN */
 	struct usage_spool *spool;
 	struct usage_charges *charges;
 	struct agent_usage *metrics;

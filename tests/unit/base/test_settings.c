@@ -126,6 +126,8 @@ static void test_errors_name_key_and_line(void **state)
 		{ "usage: {token: 'a token with blanks'}\n", "t.yaml:1: usage.token: \"(hidden)\" may have" },
 		{ "usage: {retention_days: 36501}\n", "t.yaml:1: usage.retention_days: \"36501\" is not within" },
 		{ "usage: {memory: 1KB}\n", "t.yaml:1: usage.memory: \"1KB\" is not within" },
+		/* A batch of the intake has up to half a megabyte. */
+		{ "usage: {memory: 64KB}\n", "t.yaml:1: usage.memory: \"64KB\" is not within" },
 		{ "haproxy: {socket: run/x.sock}\n",
 		  "t.yaml:1: haproxy.socket: \"run/x.sock\" is not a path from the root" },
 		{ "backends: 1\n", "t.yaml:1: backends: must be a list" },
