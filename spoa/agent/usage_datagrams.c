@@ -137,7 +137,8 @@ static void on_readable(void *arg, unsigned events)
 	struct usage_datagrams *d = arg;
 
 	(void)events;
-	for (int i = 0; i < TURN_BATCHES && take_batch(d); i++)
+	/* The ring may have filled the memory in this very turn. */
+	for (int i = 0; i < TURN_BATCHES && usage_intake_ready(d->intake) && take_batch(d); i++)
 		;
 	if (!usage_intake_ready(d->intake))
 		loop_io_stop(&d->io);

@@ -388,6 +388,34 @@ static void test_full_memory(void **state)
 	turns(2);
 }
 
+/* Memory that the ring has filled: the datagrams find it full before they know. */
+static void test_memory_that_the_ring_fills(void **state)
+{
+	char bytes[2048];
+	unsigned sent = 0;
+	int ring = connect_ring();
+
+	(void)state;
+	w.disk_full = true;
+	turns(2);
+	while (usage_intake_ready(w.intake)) {
+		size_t n = make_counted(bytes, sizeof(bytes), sent++);
+		assert_int_equal(write(ring, bytes, n), (ssize_t)n);
+		turns(2);
+		assert_true(sent < 100000);
+	}
+	const unsigned before = sent;
+	send_line(sent++);
+	turns(5);
+	assert_int_equal(result(AGENT_USAGE_RECORDED), before);
+	w.disk_full = false;
+	usage_intake_sync(w.intake);
+	turns(5);
+	assert_int_equal(result(AGENT_USAGE_RECORDED), sent);
+	close(ring);
+	turns(2);
+}
+
 /* What the disk never took is counted at the end. */
 static void test_lost_at_the_end(void **state)
 {
@@ -456,6 +484,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_the_next_keeper, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_full_disk, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_full_memory, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_memory_that_the_ring_fills, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost_at_the_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lines_that_are_none, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_ring_that_is_none, setup, teardown),
