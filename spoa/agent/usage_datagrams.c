@@ -2,8 +2,10 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "base/check.h"
@@ -104,6 +106,23 @@ static bool take_out(struct usage_datagrams *d, int n)
 	return true;
 }
 
+/*
+ * A datagram without a byte is passed over by each look but its first one. When it is alone there, and was looked at
+ * before (behind one that was cut, or by a keeper that was killed), the socket stays readable and shows nothing. It is
+ * the first one then, which has the length that FIONREAD tells. Returns whether there was one.
+ */
+static bool take_empty(struct usage_datagrams *d)
+{
+	struct pollfd readable = { .fd = d->fd, .events = POLLIN };
+	char byte;
+	int first = -1;
+
+	if (poll(&readable, 1, 0) <= 0 || ioctl(d->fd, FIONREAD, &first) != 0 || first != 0)
+		return false;
+	usage_intake_line(d->intake, sv_from(&byte, 0));
+	return recv(d->fd, &byte, 1, MSG_DONTWAIT) == 0;
+}
+
 /* False when there is nothing more, or no more can be taken now. */
 static bool take_batch(struct usage_datagrams *d)
 {
@@ -111,7 +130,9 @@ static bool take_batch(struct usage_datagrams *d)
 	int seen = 0;
 
 	if (n <= 0) {
-		if (n < 0 && errno != EAGAIN && errno != EINTR)
+		if (n < 0 && errno == EAGAIN)
+			return take_empty(d);
+		if (n < 0 && errno != EINTR)
 			log_failure(d, "cannot read datagrams");
 		return n < 0 && errno == EINTR;
 	}

@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -448,6 +449,24 @@ static void test_lines_that_are_none(void **state)
 	assert_int_equal(result(AGENT_USAGE_TOKEN) + result(AGENT_USAGE_FORM), 3);
 }
 
+/* One of no bytes behind one that is cut: the look at the second has passed over it already. */
+static void test_an_empty_datagram(void **state)
+{
+	static char large[USAGE_LINE_MAX + 800];
+	struct pollfd readable = { .fd = w.udp, .events = POLLIN };
+
+	(void)state;
+	memset(large, 'x', sizeof(large));
+	assert_int_equal(send(w.client, large, sizeof(large), 0), sizeof(large));
+	assert_int_equal(send(w.client, "", 0, 0), 0);
+	turns(10);
+	assert_int_equal(poll(&readable, 1, 0), 0);
+	assert_int_equal(result(AGENT_USAGE_FORM), 2);
+	send_line(1);
+	turns(3);
+	check_spool((const unsigned[]){ 1 }, 1);
+}
+
 static void test_a_ring_that_is_none(void **state)
 {
 	char byte;
@@ -487,6 +506,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_memory_that_the_ring_fills, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost_at_the_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lines_that_are_none, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_an_empty_datagram, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_ring_that_is_none, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_dropped_events, setup, teardown),
 	};
