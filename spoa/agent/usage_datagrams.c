@@ -14,6 +14,8 @@
 
 #define BATCH        64
 #define TURN_BATCHES 8 /* in one turn of the loop */
+/* At the end: more than the socket can hold, so that whoever goes on sending cannot keep the keeper from its end. */
+#define DRAIN_BATCHES 1024
 
 struct usage_datagrams {
 	struct loop_io io;
@@ -193,6 +195,6 @@ void usage_datagrams_resume(struct usage_datagrams *d)
 
 void usage_datagrams_drain(struct usage_datagrams *d)
 {
-	while (usage_intake_ready(d->intake) && take_batch(d))
+	for (int i = 0; i < DRAIN_BATCHES && usage_intake_ready(d->intake) && take_batch(d); i++)
 		;
 }

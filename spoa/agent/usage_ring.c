@@ -15,6 +15,9 @@
 /* HAProxy has one a process, and for a while those of processes before it. */
 #define CONNECTIONS_MAX 64
 #define BUFFER_BYTES    65536
+/* Of all connections at the end: more than a full ring of HAProxy takes, so that whoever goes on sending cannot keep
+ * the keeper from its end. */
+#define DRAIN_READS 2048
 _Static_assert(BUFFER_BYTES > 2 * USAGE_LINE_MAX, "a line fits, whatever is before it");
 
 struct connection {
@@ -204,12 +207,14 @@ void usage_ring_resume(struct usage_ring *r)
 
 void usage_ring_free(struct usage_ring *r)
 {
+	int reads = 0;
+
 	if (r == NULL)
 		return;
 	listener_free(r->listener);
 	for (struct connection *c = r->connections, *next = NULL; c != NULL; c = next) {
 		next = c->next;
-		while (usage_intake_ready(r->intake) && take_bytes(c) == TAKEN_SOME)
+		while (reads++ < DRAIN_READS && usage_intake_ready(r->intake) && take_bytes(c) == TAKEN_SOME)
 			;
 		end(c);
 	}

@@ -48,6 +48,9 @@ static struct {
 	unsigned recorded;
 	unsigned ready;
 	bool disk_full;
+	void (*send_more)(unsigned number); /* at each append */
+	unsigned more;
+	int sender;    /* TCP */
 	int in_socket; /* whether a datagram was there at the last append; -1: not looked at */
 } w;
 
@@ -60,6 +63,9 @@ enum err __wrap_usage_spool_append(struct usage_spool *s, const struct sv *texts
 
 	assert_int_equal(ioctl(w.udp, FIONREAD, &waiting), 0);
 	w.in_socket = waiting > 0;
+	if (w.send_more != NULL)
+		w.send_more(w.more++);
+	assert_true(w.more < 5000);
 	if (!w.disk_full)
 		return __real_usage_spool_append(s, texts, n);
 	errno = ENOSPC;
@@ -417,6 +423,35 @@ static void test_memory_that_the_ring_fills(void **state)
 	turns(2);
 }
 
+static void send_counted(unsigned number)
+{
+	char bytes[2048];
+	size_t n = make_counted(bytes, sizeof(bytes), number);
+
+	assert_int_equal(write(w.sender, bytes, n), (ssize_t)n);
+}
+
+/* Somebody who goes on sending for ever does not keep the keeper from its end. */
+static void test_an_end_under_load(void **state)
+{
+	(void)state;
+	w.send_more = send_line;
+	send_line(w.more++);
+	usage_datagrams_drain(w.datagrams);
+	assert_in_range(w.more, 100, 4000);
+	w.send_more = NULL;
+	turns(5);
+	w.sender = connect_ring();
+	turns(2);
+	w.send_more = send_counted;
+	send_counted(w.more++);
+	end_keeper();
+	assert_in_range(w.more, 1000, 4999);
+	w.send_more = NULL;
+	close(w.sender);
+	start_keeper();
+}
+
 /* What the disk never took is counted at the end. */
 static void test_lost_at_the_end(void **state)
 {
@@ -504,6 +539,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_full_disk, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_full_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_memory_that_the_ring_fills, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_an_end_under_load, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost_at_the_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lines_that_are_none, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_an_empty_datagram, setup, teardown),
