@@ -87,6 +87,8 @@ static void on_batch(void *arg, enum usage_ship_event event, const struct usage_
 			usage_charges_taken(r->config.charges, charges, piece);
 		else if (event == USAGE_SHIP_DONE)
 			usage_charges_done(r->config.charges, charges, piece);
+		else if (event == USAGE_SHIP_WAITING)
+			usage_charges_recover(r->config.charges, charges, piece);
 		else
 			usage_charges_back(r->config.charges, charges, piece);
 		at += piece;
@@ -97,30 +99,13 @@ static void on_batch(void *arg, enum usage_ship_event event, const struct usage_
 	}
 }
 
-/* Whatever was known of what waits, this is what does. */
+/* Whatever was known of what waits is told anew: first what is not in the spool, and then, by the shipper, what is. */
 static void on_position(void *arg, struct usage_position position)
 {
 	struct recorder *r = arg;
-	struct usage_reader *reader = usage_reader_new(r->spool, position);
-	struct usage_charge charges[PIECE];
-	struct usage_position after;
-	struct usage_record record;
-	struct sv text;
-	size_t n = 0;
 
-	CHECK(reader != NULL);
+	(void)position;
 	usage_charges_forget(r->config.charges);
-	while (usage_reader_next(reader, &text, &after) == ERR_OK) {
-		if (usage_record_parse(text, &record) != ERR_OK)
-			continue;
-		charges[n++] = (struct usage_charge){ record.user, record.start_ms, record.billed_bytes };
-		if (n < PIECE)
-			continue;
-		usage_charges_recover(r->config.charges, charges, n);
-		n = 0;
-	}
-	usage_charges_recover(r->config.charges, charges, n);
-	usage_reader_free(reader);
 	usage_intake_recover(r->intake);
 }
 

@@ -25,10 +25,11 @@
 #define MINUTE_NS    (60 * NS_PER_SEC)
 #define LOG_EVERY_NS (30 * NS_PER_SEC)
 
-/* Only IDLE, GATHERING, READING and WAITING are without an answer that is due. */
+/* Only COUNTING, IDLE, GATHERING, READING and WAITING are without an answer that is due. */
 enum step {
 	STEP_DOWN = 0,
-	STEP_OPENING, /* the session, then the position */
+	STEP_OPENING,  /* the session, then the position */
+	STEP_COUNTING, /* what waits */
 	STEP_PARTITIONS,
 	STEP_IDLE,
 	STEP_GATHERING,
@@ -51,6 +52,8 @@ struct usage_ship {
 	struct loop_timer timer; /* GATHERING and WAITING */
 	struct loop_timer tick;  /* for the partitions, when nothing else happens */
 	struct loop_task read;
+	struct loop_task count;
+	struct usage_position count_end;
 	struct usage_reader *reader;
 	struct usage_batch batch;
 	bool taken;                     /* the batch was told as taken */
@@ -500,6 +503,49 @@ static void on_position(void *arg, enum err err, const struct pg_result *r)
 		apply_position(s, stored);
 }
 
+/* What comes to the spool from now on its writer knows of. */
+static enum err count_one(struct usage_ship *s, struct usage_ship_item *items, size_t *n)
+{
+	struct usage_position after;
+	struct usage_record r;
+	struct sv text;
+	enum err err = usage_reader_next(s->reader, &text, &after);
+
+	if (err != ERR_OK)
+		return err;
+	if (usage_position_cmp(after, s->count_end) > 0)
+		return ERR_NOT_FOUND;
+	if (usage_record_parse(text, &r) == ERR_OK)
+		items[(*n)++] = (struct usage_ship_item){ r.user, r.start_ms, r.billed_bytes };
+	return ERR_OK;
+}
+
+/* In slices: meanwhile the keeper takes records, and shows that it lives. */
+static void on_count(void *arg)
+{
+	struct usage_ship *s = arg;
+	struct usage_ship_item items[SLICE];
+	enum err err = ERR_OK;
+	size_t n = 0;
+
+	for (int i = 0; i < SLICE && err == ERR_OK; i++)
+		err = count_one(s, items, &n);
+	const int why = errno;
+	if (n > 0 && s->config.on_batch != NULL)
+		s->config.on_batch(s->config.arg, USAGE_SHIP_WAITING, items, n);
+	if (err == ERR_OK) {
+		loop_defer(&s->count);
+	} else if (err != ERR_NOT_FOUND) {
+		log_failure(s, "cannot read the spool", err == ERR_IO ? strerror(why) : err_str(err), "");
+		wait_and_retry(s);
+	} else {
+		usage_reader_seek(s->reader, s->position);
+		s->opened = true;
+		look_at_next(s);
+		start(s);
+	}
+}
+
 static void apply_position(struct usage_ship *s, struct usage_position stored)
 {
 	s->stored = s->position = stored;
@@ -515,12 +561,13 @@ static void apply_position(struct usage_ship *s, struct usage_position stored)
 	s->reader = usage_reader_new(s->config.spool, s->position);
 	CHECK(s->reader != NULL);
 	s->bad = (struct usage_position){ 0, 0 };
-	s->opened = true;
 	usage_batch_clear(&s->batch, s->position);
+	look_at_next(s);
 	if (s->config.on_position != NULL)
 		s->config.on_position(s->config.arg, s->position);
-	look_at_next(s);
-	start(s);
+	s->step = STEP_COUNTING;
+	s->count_end = usage_spool_end(s->config.spool);
+	on_count(s);
 }
 
 static void on_entered(void *arg, enum err err, const struct pg_result *r)
@@ -635,6 +682,7 @@ struct usage_ship *usage_ship_new(struct loop *loop, const struct usage_ship_con
 	loop_timer_init(&s->tick, loop, on_tick, s);
 	loop_timer_init(&s->deadline, loop, on_deadline, s);
 	loop_task_init(&s->read, loop, on_read, s);
+	loop_task_init(&s->count, loop, on_count, s);
 	loop_timer_start(&s->tick, TICK_MS, TICK_MS);
 	return s;
 }
@@ -647,6 +695,7 @@ void usage_ship_free(struct usage_ship *s)
 	loop_timer_stop(&s->tick);
 	loop_timer_stop(&s->deadline);
 	loop_task_cancel(&s->read);
+	loop_task_cancel(&s->count);
 	usage_reader_free(s->reader);
 	usage_batch_free(&s->batch);
 	free(s->dir);
@@ -667,6 +716,7 @@ void usage_ship_down(struct usage_ship *s)
 	s->step = STEP_DOWN;
 	loop_timer_stop(&s->timer);
 	loop_task_cancel(&s->read);
+	loop_task_cancel(&s->count);
 	usage_reader_seek(s->reader, s->position);
 	finish(s);
 }

@@ -37,7 +37,8 @@ struct usage_ship_item {
 enum usage_ship_event {
 	USAGE_SHIP_TAKEN = 0, /* the commit is about to be sent: PostgreSQL may have them from now on, or not */
 	USAGE_SHIP_DONE,      /* PostgreSQL has them, or they are in quarantine */
-	USAGE_SHIP_BACK       /* PostgreSQL does not have them: they are still to be shipped */
+	USAGE_SHIP_BACK,      /* PostgreSQL does not have them: they are still to be shipped */
+	USAGE_SHIP_WAITING,   /* of the spool, after on_position: they are still to be shipped */
 };
 
 struct usage_ship_config {
@@ -47,11 +48,12 @@ struct usage_ship_config {
 	unsigned retention_days; /* 0: partitions are never dropped */
 	/*
 	 * What PostgreSQL says of how far it is: after each connection, before the first batch. All before it is
-	 * shipped, all behind it is not, whatever was told of batches before.
+	 * shipped, all behind it is not, whatever was told of batches before. What lies behind it in the spool at this
+	 * moment is told next, as WAITING, in pieces, between which the loop runs: it may be hours of records.
 	 */
 	void (*on_position)(void *arg, struct usage_position position);
-	/* Of each batch: TAKEN, and then DONE or BACK with the same items, or on_position alone when the connection is
-	 * lost. */
+	/* Of each batch, when all that waits was told: TAKEN, and then DONE or BACK with the same items, or on_position
+	 * alone when the connection is lost. */
 	void (*on_batch)(void *arg, enum usage_ship_event event, const struct usage_ship_item *items, size_t n);
 	void *arg;
 };

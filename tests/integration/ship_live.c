@@ -32,6 +32,7 @@ static struct usage_spool *spool;
 static struct usage_ship *ship;
 static struct loop_io input;
 static struct loop_timer look;
+static struct loop_task turn;
 static bool ended; /* the input */
 static bool quiet;
 static char buffer[1 << 20];
@@ -67,14 +68,23 @@ static void on_position(void *arg, struct usage_position p)
 	say("position %" PRIu64 ":%" PRIu64 "\n", p.segment, p.offset);
 }
 
+/* The loop has run since something was told. */
+static void on_turn(void *arg)
+{
+	(void)arg;
+	say("turn\n");
+}
+
 static void on_batch(void *arg, enum usage_ship_event event, const struct usage_ship_item *items, size_t n)
 {
-	static const char *const names[] = { "taken", "done", "back" };
+	static const char *const names[] = { "taken", "done", "back", "waiting" };
 	uint64_t bytes = 0;
 	(void)arg;
 	for (size_t i = 0; i < n; i++)
 		bytes += items[i].billed_bytes;
 	say("%s %zu %" PRIu64 "\n", names[event], n, bytes);
+	if (event == USAGE_SHIP_WAITING)
+		loop_defer(&turn);
 }
 
 static void on_up(void *arg)
@@ -266,6 +276,7 @@ int main(int argc, char **argv)
 	ship = usage_ship_new(loop, &config);
 	loop_io_init(&input, loop, on_input, NULL);
 	loop_timer_init(&look, loop, on_look, NULL);
+	loop_task_init(&turn, loop, on_turn, NULL);
 	loop_signal_init(&term, loop, on_term, NULL);
 	loop_signal_start(&term, SIGTERM);
 	loop_timer_start(&look, 5, 5);
@@ -289,6 +300,7 @@ int main(int argc, char **argv)
 	       " position=%" PRIu64 ":%" PRIu64 "\n",
 	       st.shipped, st.duplicates, st.quarantined, st.oldest_ms, st.position.segment, st.position.offset);
 	loop_timer_stop(&look);
+	loop_task_cancel(&turn);
 	loop_io_stop(&input);
 	loop_signal_stop(&term);
 	pg_free(pg);

@@ -381,6 +381,20 @@ def test_a_database_of_yesterday(db):
     db.check(first + second)
 
 
+def test_what_waits_is_told_first(db):
+    """In pieces, since it may be hours of records: the keeper's heart beats between them."""
+    records = many("w", 3500, db.users(3))
+    db.ship(records)
+    db.sql("DELETE FROM usage_positions")
+    out, end = db.ship([])
+    words = [line.split() for line in out if line.split()[0] in ("position", "waiting", "turn", "taken", "done")]
+    assert [word[0] for word in words[:8]] == ["position"] + ["waiting", "turn"] * 3 + ["waiting"]
+    assert [int(word[1]) for word in words if word[0] == "waiting"] == [1000, 1000, 1000, 500]
+    assert sum(int(word[2]) for word in words if word[0] == "waiting") == sum(int(rec.billed) for rec in records)
+    assert [word[0] for word in words[8:] if word[0] != "turn"] == ["taken", "done"]
+    assert end["duplicates"] == "3500"
+
+
 def test_users_that_are_not_there(db):
     deleted, gone, soon, here = db.users(4)
     db.sql("UPDATE users SET deleted_at = now() WHERE id = %s", (deleted,))
