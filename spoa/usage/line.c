@@ -94,22 +94,15 @@ static bool get_status(struct sv v, int *out)
 	return true;
 }
 
-/* "1764312345.123" to milliseconds. */
+/* Milliseconds. */
 static bool get_start(struct sv v, int64_t *out)
 {
-	uint64_t seconds;
-	int64_t ms = 0;
+	uint64_t ms;
 
-	if (v.n < 5 || v.p[v.n - 4] != '.' || sv_to_u64(sv_from(v.p, v.n - 4), &seconds) != ERR_OK ||
-	    seconds > (uint64_t)USAGE_START_MAX_MS / 1000)
+	if (sv_to_u64(v, &ms) != ERR_OK || ms > (uint64_t)USAGE_START_MAX_MS)
 		return false;
-	for (size_t i = v.n - 3; i < v.n; i++) {
-		if (v.p[i] < '0' || v.p[i] > '9')
-			return false;
-		ms = ms * 10 + (v.p[i] - '0');
-	}
-	*out = (int64_t)seconds * 1000 + ms;
-	return *out <= USAGE_START_MAX_MS;
+	*out = (int64_t)ms;
+	return true;
 }
 
 /* Printable text, cut; an empty view without one. */

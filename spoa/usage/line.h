@@ -12,8 +12,8 @@
  * and a tab; what follows is for people and is not looked at. "-" is a field without a value. bytes_read and
  * bytes_uploaded are HAProxy's %B and %U, length is the Content-Length of the answer as it left, head is how many bytes
  * of %B are the headers of the server's answer (absent for HAProxy's own answers), request_length the Content-Length of
- * an upload, start is seconds.milliseconds (%Ts.%ms), active_ms %Ta, response_ms %Tr, route is "image" or "api" (or
- * absent).
+ * an upload, start is the Unix time in ms at which the request was read (%Ts.%ms is when a kept connection became
+ * idle), active_ms %Ta, response_ms %Tr, route is "image" or "api" (or absent).
  *
  * An empty field breaks the grammar. Numbers may have a "+" in front and leading zeros; one that is too large counts as
  * the largest, one below 0 as not known, as does a status of 0. The path may hold any byte but a tab.

@@ -44,7 +44,7 @@ def check_image(stack, line, answer, method="GET"):
     assert (line.code, line.status, line.termination) == ("allow", str(answer.status), "----")
     assert (line.backend, line.server, line.route) == ("be_imgproxy", "img1", "image")
     assert (line.method, line.address, line.path, line.request_length) == (method, "127.0.0.1", IMAGE, "-")
-    assert re.fullmatch(r"\d{10}\.\d{3}", line.start) and abs(float(line.start) - time.time()) < 60
+    assert re.fullmatch(r"\d{13}", line.start) and abs(int(line.start) / 1000 - time.time()) < 60
     assert int(line.active_ms) >= int(line.response_ms) >= 0
 
 
@@ -213,11 +213,14 @@ def test_each_request_of_a_kept_connection(usage):
     with socket.create_connection(("127.0.0.1", int(stack.settings["SERVER_PORT"])), 10) as sock:
         ids = []
         for number in range(3):
+            time.sleep(0.3)
+            began = time.time()
             request = build("GET", f"{IMAGE}{number}", [("X-API-Key", stack.api_key)])
             sock.sendall(request.replace(b"Connection: close\r\n", b""))
             ids.append(read_answer(sock).header("X-Request-ID"))
             line = receiver.one(id=ids[-1])
             assert line.path == f"{IMAGE}{number}" and int(line.length) == len(BODY)
+            assert began - 0.1 < int(line.start) / 1000 < time.time() + 0.1, "not of the time before, when it was idle"
     assert len(set(ids)) == 3
 
 

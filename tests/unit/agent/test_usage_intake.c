@@ -205,7 +205,7 @@ static size_t make_line(char *line, size_t size, const char *token, unsigned num
 	int n = snprintf(
 	        line, size,
 	        "<134>1 2026-11-28T06:30:00.000000+00:00 - haproxy 12 - gwu1\t%s\tid-%u\t%d\t3\tallow\t200\t1150\t"
-	        "97\t1000\t150\t-\t%lld.123\t12\t9\t----\tbe_imgproxy\timg1\timage\tGET\t127.0.0.1\t/img/unsafe/plain/"
+	        "97\t1000\t150\t-\t%lld123\t12\t9\t----\tbe_imgproxy\timg1\timage\tGET\t127.0.0.1\t/img/unsafe/plain/"
 	        "local:///cat.jpg\t a message for people\n",
 	        token, number, USER, (long long)time(NULL));
 

@@ -46,7 +46,7 @@ static const char *const image[AT_COUNT] = {
 	"48213",
 	"188",
 	"-",
-	"1764312345.123",
+	"1764312345123",
 	"18",
 	"17",
 	"----",
@@ -68,7 +68,7 @@ static const char *const upload[AT_COUNT] = {
 	"220",
 	"200",
 	"6831736",
-	"1764312345.007",
+	"1764312345007",
 	"1018",
 	"1017",
 	"----",
@@ -196,7 +196,7 @@ static void test_logged(void **state)
 	assert_int_equal(
 	        usage_line_read(SV("<142>1 2026-11-28T07:00:48.922077+00:00 - haproxy 2219 - gwu1\ttok\t"
 	                           "a3a3deb3-7e45-49da-bab4-dc6a80e7bca3\t7\t-\trate_limited\t429\t76\t59\t5\t-\t-\t"
-	                           "1795849248.921\t0\t-1\tLR--\tf\t<NOSRV>\timage\tGET\t127.0.0.1\t"
+	                           "1795849248921\t0\t-1\tLR--\tf\t<NOSRV>\timage\tGET\t127.0.0.1\t"
 	                           "/img/a\\b\"c]d%C3%A9\t 127.0.0.1 GET /img/a\\b#22c]d%C3%A9 429\n"),
 	                        SV("tok"), &room, &r),
 	        USAGE_LINE_OK);
@@ -205,7 +205,7 @@ static void test_logged(void **state)
 	assert_int_equal(
 	        usage_line_read(
 	                SV("<142>1 2026-11-28T07:00:48.922717+00:00 - haproxy 2219 - gwu1\ttok\t-\t-\t-\t-\t400\t0\t"
-	                   "0\t-\t-\t-\t1795849248.922\t0\t-1\tPR--\tf\t<NOSRV>\t-\t<BADREQ>\t127.0.0.1\t-\t "
+	                   "0\t-\t-\t-\t1795849248922\t0\t-1\tPR--\tf\t<NOSRV>\t-\t<BADREQ>\t127.0.0.1\t-\t "
 	                   "127.0.0.1 <BADREQ> <BADREQ> 400\n"),
 	                SV("tok"), &room, &r),
 	        USAGE_LINE_NOBODY);
@@ -281,9 +281,9 @@ static void test_odd_numbers(void **state)
 	assert_int_equal(x->r.status, -1);
 	ASSERT_READS(x, AT_STATUS, "100");
 	ASSERT_READS(x, AT_STATUS, "999");
-	ASSERT_READS(x, AT_START, "0.000");
+	ASSERT_READS(x, AT_START, "0");
 	assert_int_equal(x->r.start_ms, 0);
-	ASSERT_READS(x, AT_START, "7258118400.000");
+	ASSERT_READS(x, AT_START, "7258118400000");
 	assert_true(x->r.start_ms == USAGE_START_MAX_MS);
 	free(x);
 }
@@ -358,19 +358,17 @@ static void test_form(void **state)
 		{ AT_REQUEST_LENGTH, "1:" },
 		{ AT_START, "" },
 		{ AT_START, "-" },
-		{ AT_START, "1764312345" },
-		{ AT_START, "1764312345.12" },
-		{ AT_START, "1764312345.1234" },
-		{ AT_START, ".123" },
+		{ AT_START, "1764312345.123" },
+		{ AT_START, "1764312345123 " },
+		{ AT_START, "+1764312345123" },
 		{ AT_START, "1764312345,123" },
-		{ AT_START, "1764312345.1 3" },
-		{ AT_START, "1764312345.12:" },
-		{ AT_START, "-1.000" },
-		{ AT_START, "01764312345.123" },
-		{ AT_START, "7258118400.001" },
-		{ AT_START, "7258118401.000" },
-		{ AT_START, "18446744073709551615.000" },
-		{ AT_START, "99999999999999999999.000" },
+		{ AT_START, "1764312345 123" },
+		{ AT_START, "176431234512:" },
+		{ AT_START, "-1" },
+		{ AT_START, "01764312345123" },
+		{ AT_START, "7258118400001" },
+		{ AT_START, "18446744073709551615" },
+		{ AT_START, "99999999999999999999" },
 		{ AT_ACTIVE, "" },
 		{ AT_ACTIVE, "1ms" },
 		{ AT_RESPONSE, "" },
