@@ -37,7 +37,8 @@ struct recorder {
 	struct usage_ship *ship;
 	struct loop_timer sync;
 	struct loop_timer linger;
-	uint64_t quarantined; /* of the shipper's count, what the metrics have */
+	uint64_t shipped; /* of the shipper's counts, what the metrics have */
+	uint64_t quarantined;
 	bool hurry;
 	void (*done)(void *arg);
 	void *done_arg;
@@ -58,12 +59,14 @@ static void on_damaged(void *arg, const char *what, uint64_t records)
 
 /* ---- the shipper ---- */
 
-static void note_quarantine(struct recorder *r)
+static void note_shipper(struct recorder *r)
 {
 	struct usage_ship_status status;
 
 	usage_ship_status(r->ship, &status);
+	count(&r->config.metrics->results[AGENT_USAGE_SHIPPED], status.shipped - r->shipped);
 	count(&r->config.metrics->results[AGENT_USAGE_QUARANTINED], status.quarantined - r->quarantined);
+	r->shipped = status.shipped;
 	r->quarantined = status.quarantined;
 }
 
@@ -93,10 +96,8 @@ static void on_batch(void *arg, enum usage_ship_event event, const struct usage_
 			usage_charges_back(r->config.charges, charges, piece);
 		at += piece;
 	}
-	if (event == USAGE_SHIP_DONE) {
-		count(&r->config.metrics->results[AGENT_USAGE_SHIPPED], n);
-		note_quarantine(r);
-	}
+	if (event == USAGE_SHIP_DONE)
+		note_shipper(r);
 }
 
 /* Whatever was known of what waits is told anew: first what is not in the spool, and then, by the shipper, what is. */
@@ -292,7 +293,7 @@ void recorder_metrics(struct recorder *r, struct statshttp_response *resp)
 	struct usage_ship_status status;
 
 	usage_ship_status(r->ship, &status);
-	note_quarantine(r);
+	note_shipper(r);
 	const int64_t now_ms = clock_real_s() * 1000;
 	const int64_t lag_ms = status.oldest_ms != 0 && status.oldest_ms < now_ms ? now_ms - status.oldest_ms : 0;
 	statshttp_printf(

@@ -234,6 +234,21 @@ def test_metrics(gateway, key, image):
     assert gateway.metrics().sum("gateway_usage_lost_total") == 0
 
 
+def test_metrics_of_what_postgres_refuses(gateway, key, image):
+    wait_shipped(gateway)
+    before = {result: usage(gateway, result) for result in ("recorded", "shipped", "quarantined")}
+    gateway.sql("ALTER TABLE request_logs ADD CONSTRAINT of_a_test CHECK (request_path NOT LIKE '%refused.jpg') NOT VALID")
+    try:
+        assert gateway.get(image, key).status == 200
+        gateway.get("/img/unsafe/w:1/plain/local:///refused.jpg", key)
+        wait_until(lambda: usage(gateway, "quarantined") == before["quarantined"] + 1)
+        wait_until(lambda: usage(gateway, "recorded") == before["recorded"] + 2)
+        wait_shipped(gateway)
+    finally:
+        gateway.sql("ALTER TABLE request_logs DROP CONSTRAINT of_a_test")
+    assert usage(gateway, "shipped") == before["shipped"] + 1
+
+
 # ---- keepers that come and go ------------------------------------------------------------------------------------------
 
 
