@@ -22,6 +22,9 @@
 #include "store/quota_sync.h"
 #include "store/usage_charges.h"
 
+/* When usage could not be recorded. */
+#define USAGE_RETRY_MS 5000
+
 struct keeper {
 	struct child child;
 	struct policy_db *db;
@@ -31,9 +34,10 @@ struct keeper {
 	struct pg *quotas_pg;
 	struct quota_sync *quotas;
 	struct usage_charges *charges; /* NULL without usage.token */
-	struct recorder *recorder;     /* likewise */
-	struct redis *redis;           /* NULL without redis.addr */
-	struct hosts *hosts;           /* likewise */
+	struct recorder *recorder;     /* likewise; also while the spool cannot be opened */
+	struct loop_timer usage_retry;
+	struct redis *redis; /* NULL without redis.addr */
+	struct hosts *hosts; /* likewise */
 	struct statshttp *stats;
 	struct loop_timer reconciled;
 	double differences; /* of the last `gatewayctl reconcile`, and when it ended, Unix time; NAN: not known */
@@ -298,9 +302,14 @@ static enum err start_redis(struct keeper *k)
 
 /* ---- usage ---- */
 
-/* Whoever has no token has no HAProxy that sends usage: the agent has said so at its start. */
-static enum err start_usage(struct keeper *k)
+/*
+ * Whoever has no token has no HAProxy that sends usage: the agent has said so at its start. A spool that cannot be
+ * opened (a damaged agent.id) must not keep a revoked key alive: all else goes on, and what HAProxy sends waits in the
+ * sockets and in its ring, until somebody has mended the spool.
+ */
+static void start_usage(void *arg)
 {
+	struct keeper *k = arg;
 	const struct recorder_config config = {
 		.settings = k->child.settings,
 		.metrics = &k->child.shared->metrics.usage,
@@ -309,7 +318,8 @@ static enum err start_usage(struct keeper *k)
 		.udp_fd = k->child.usage_udp_fd,
 	};
 
-	return k->charges != NULL ? recorder_new(k->child.loop, &config, &k->recorder) : ERR_OK;
+	if (k->charges != NULL && recorder_new(k->child.loop, &config, &k->recorder) != ERR_OK)
+		loop_timer_start(&k->usage_retry, USAGE_RETRY_MS, 0);
 }
 
 /* ---- start and end ---- */
@@ -326,8 +336,9 @@ static void on_go(void *arg)
 	}
 	if (k->child.usage_tcp_fd >= 0 && k->child.usage_udp_fd >= 0)
 		k->charges = usage_charges_new(&k->child.shared->counters.limits, k->db);
-	if (start_postgres(k) != ERR_OK || start_redis(k) != ERR_OK || start_usage(k) != ERR_OK)
+	if (start_postgres(k) != ERR_OK || start_redis(k) != ERR_OK)
 		exit(EXIT_FAILURE);
+	start_usage(k);
 	loop_timer_init(&k->reconciled, k->child.loop, ask_reconciled, k);
 	loop_timer_start(&k->reconciled, RECONCILED_MS, RECONCILED_MS);
 	if (k->child.listen_fd < 0)
@@ -361,6 +372,7 @@ static void on_stop(void *arg)
 {
 	struct keeper *k = arg;
 
+	loop_timer_stop(&k->usage_retry);
 	hosts_stop(k->hosts);
 	if (k->child.orphan) {
 		statshttp_free(k->stats);
@@ -383,6 +395,7 @@ int keeper_run(const struct settings *settings, unsigned slot)
 	struct loop *loop = loop_new();
 	if (loop == NULL)
 		return EXIT_FAILURE;
+	loop_timer_init(&k.usage_retry, loop, start_usage, &k);
 	enum err err = child_init(&k.child, loop, settings, 0, slot);
 	if (err != ERR_OK) {
 		log_error("cannot start as a child: %s", err_str(err));

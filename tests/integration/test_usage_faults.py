@@ -1,5 +1,6 @@
 """Usage while the parts die: in the end every answer that a client got has one row, with its bytes."""
 
+import os
 import signal
 import time
 
@@ -7,7 +8,7 @@ import pytest
 
 import processes
 from helpers import image_path, wait_until
-from helpers_records import check_exact, check_sums, wait_shipped
+from helpers_records import check_exact, check_sums, row_of_answer, wait_shipped
 from usage_load import UsageLoad
 
 RATE = 300
@@ -130,6 +131,29 @@ def test_reloads_and_restarts(gateway, targets):
         load.run_for(0.5)
     load.seen = {one: seen for one, seen in load.seen.items() if seen.status != 503}
     settle_and_check(gateway, load, targets)
+
+
+def test_a_spool_that_cannot_be_opened(fresh_stack, small_jpeg):
+    """All else goes on, a key that is revoked is refused, and the records wait until the spool is mended."""
+    stack = fresh_stack()
+    key, other = stack.make_key(), stack.make_key()
+    image = image_path(stack.uploaded(key, small_jpeg)["source"], "rs:fill:40:30")
+    path = os.path.join(stack.layout.link, "agent", "usage", "agent.id")
+    with open(path, encoding="ascii") as file:
+        name = file.read()
+    stack["agent"].stop()
+    with open(path, "w", encoding="ascii") as file:
+        file.write("X" + name[1:])
+    stack["agent"].start()
+    stack["agent"].wait_ready()
+    wait_until(lambda: "agent.id is damaged" in stack.logs()["agent.log"])
+    answer = stack.get(image, key)
+    assert answer.status == 200
+    stack.sql("UPDATE api_keys SET revoked_at = now() WHERE user_id = %s", [other.user.id])
+    wait_until(lambda: stack.get(image, other).status == 401, 5, "the key is refused")
+    with open(path, "w", encoding="ascii") as file:
+        file.write(name)
+    assert row_of_answer(stack, answer)["code"] == "allow"
 
 
 def test_all_at_once(gateway, targets):
