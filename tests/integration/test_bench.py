@@ -1,16 +1,19 @@
 """tests/bench: the arithmetic of the rows, the load's histogram, and that floor and plain HAProxy serve. No timing."""
 
+import contextlib
 import http.server
 import json
 import os
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
 import helpers
 from helpers_spop import Client, check
+from helpers_usage import TRANSPORTS, Receiver
 
 sys.path.insert(0, os.path.join(helpers.ROOT, "tests/bench"))
 
@@ -105,6 +108,8 @@ def test_proc_is_read():
     stat = "77 (a ) b) S 1 77 77 0 -1 4194560 100 200 0 0 %d %d 9 9 20 0 1 0 555 1 2 3" % (
         3 * measure.TICKS, 2 * measure.TICKS)
     assert measure.parse_stat(stat) == 5.0
+    ended = "77 (a) S 1 77 77 0 -1 4194560 100 200 0 0 9 9 %d %d 20 0 1 0 555 1 2 3" % (4 * measure.TICKS, measure.TICKS)
+    assert measure.parse_stat_children(ended) == 5.0
     assert measure.parse_schedstat("2500000000 77 3\n") == 2.5
     t = measure.TICKS
     assert measure.parse_machine(f"cpu  {t} {t} {2 * t} 999 99 {t} {t} {3 * t} 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n") == (6, 3)
@@ -236,3 +241,75 @@ def test_load_says_what_is_wrong(tmp_path):
     assert fails("--port", 1, "--requests", empty)[0] == 1
     status, words = fails("--port", ports.find_free(), "--requests", listed)
     assert status == 1 and "connect" in words
+
+
+# ---- usage -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def receiver():
+    with contextlib.closing(Receiver()) as found:
+        yield found
+
+
+def _send_usage(receiver, *more, count=500):
+    done = subprocess.run([parts.program("usage-load"), "--port", str(receiver.port), "--count", str(count), "--run", "171",
+                           "--users", "40", *map(str, more)], env={"USAGE_TOKEN": "the-token-of-the-test"},
+                          capture_output=True, text=True, check=True, timeout=60)
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("over", ("tcp", "udp", "tcp,udp"))
+def test_usage_load_sends_lines(receiver, over):
+    """Over each transport all of them once, and their bytes are what it says."""
+    wanted = over.split(",")
+    told = _send_usage(receiver, "--over", over, "--rate", 5000)
+    for name in TRANSPORTS:
+        helpers.wait_until(lambda: len(receiver.messages[name]) >= (500 if name in wanted else 0), what=name)  # noqa: B023
+    for name in wanted:
+        lines = receiver.lines(name)
+        assert len(lines) == len({line.id for line in lines}) == told["sent"] == 500
+        assert sum(int(line.length) for line in lines) == told["billed_bytes"] > 0
+        assert all(int(line.bytes_read) == int(line.length) + int(line.head) for line in lines)
+        assert {line.user for line in lines} == {str(user) for user in range(1, 41)}
+        assert all(int(line.key) == 2 * int(line.user) - 1 and line.token == "the-token-of-the-test" for line in lines)
+        assert lines[0].id.startswith("be9c0000-00ab-")
+    assert not any(receiver.messages[name] for name in TRANSPORTS if name not in wanted)
+    assert 0.08 <= told["seconds"] < 5
+
+
+def test_usage_load_of_an_hour(receiver):
+    began = time.time()
+    _send_usage(receiver, "--over", "tcp", "--age", 3600)
+    helpers.wait_until(lambda: len(receiver.messages["tcp"]) == 500)
+    starts = [float(line.start) for line in receiver.lines("tcp")]
+    assert starts == sorted(starts)
+    assert abs(starts[0] - (began - 3600)) < 5 and abs(starts[-1] - began) < 15
+
+
+def test_usage_load_says_what_is_wrong():
+    def fails(*arguments, token="the-token-of-the-test"):
+        done = subprocess.run([parts.program("usage-load"), *map(str, arguments)], capture_output=True, text=True, check=False,
+                              timeout=60, env={"USAGE_TOKEN": token} if token else {})
+        assert done.returncode == 1, done
+        return done.stderr
+
+    port = ports.find_free()
+    assert "--port and --count are needed" in fails("--port", port)
+    assert "usage-load: -3: invalid" in fails("--port", port, "--count", "-3")
+    assert "usage-load: tcp,tcp: invalid" in fails("--port", port, "--count", 5, "--over", "tcp,tcp")
+    assert "USAGE_TOKEN" in fails("--port", port, "--count", 5, token="")
+    assert "cannot connect" in fails("--port", port, "--count", 5)
+
+
+@pytest.mark.parametrize("usage", (False, True))
+def test_usage_is_measured_apart(usage):
+    """What verdicts are compared with records no usage, so no other stack of the bench does."""
+    with parts.BenchStack(usage=usage) as own:
+        own.prepare()
+        assert bool(own.settings["USAGE_TOKEN"]) is bool(own["haproxy"].environment()["USAGE_TOKEN"]) is usage
+        assert own["postgres"].durable is usage
+        silent = parts.SilentHAProxy(own, "haproxy-silent")
+        assert silent.environment() == {**own["haproxy"].environment(), "USAGE_TOKEN": "", "SERVER_PORT": str(silent.port),
+                                        "HAPROXY_SOCKET": silent.socket}
+        assert silent.command() == own["haproxy"].command()

@@ -1,4 +1,4 @@
-"""gwbench [verdict] [latency] [size] [change]: all groups when none is named."""
+"""gwbench [verdict] [latency] [size] [change] [usage]: all groups when none is named."""
 
 import os
 import signal
@@ -9,6 +9,7 @@ from gwstack import StackError
 from . import rows as results
 from .groups import Bench, Options
 from .size import size
+from .usage import usage
 
 
 def say(line):
@@ -34,6 +35,9 @@ def run(groups, options):
     if "size" in groups:
         say("== size")
         keep(size(options, say))
+    if "usage" in groups:
+        say("== usage")
+        keep(usage(options, say))
     return found
 
 

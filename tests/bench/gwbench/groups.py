@@ -28,11 +28,15 @@ class Options:
         self.users = int(environ.get("BENCH_USERS", "100000"))
         self.size_users = int(environ.get("BENCH_SIZE_USERS", "500000"))
         self.changes = int(environ.get("BENCH_CHANGES", "200"))
+        self.records = int(environ.get("BENCH_RECORDS", "300000"))
+        self.backlog = int(environ.get("BENCH_BACKLOG", "600000"))
         self.redis = environ.get("BENCH_REDIS", "0") == "1"
         self.realtime = environ.get("BENCH_REALTIME", "0") == "1"
         if not (1 <= self.pairs <= 100 and 0.1 <= self.seconds <= 60 and 100 <= self.users <= 1_000_000 and
-                100 <= self.size_users <= 2_000_000 and 1 <= self.changes <= 2000):
-            raise StackError("BENCH_PAIRS, BENCH_SECONDS, BENCH_USERS, BENCH_SIZE_USERS or BENCH_CHANGES is out of bounds")
+                100 <= self.size_users <= 2_000_000 and 1 <= self.changes <= 2000 and
+                1000 <= self.records <= 10_000_000 and 1000 <= self.backlog <= 10_000_000):
+            raise StackError("BENCH_PAIRS, BENCH_SECONDS, BENCH_USERS, BENCH_SIZE_USERS, BENCH_CHANGES, BENCH_RECORDS or "
+                             "BENCH_BACKLOG is out of bounds")
 
 
 class Table:

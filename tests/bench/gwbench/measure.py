@@ -55,6 +55,12 @@ def parse_stat(text):
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
+def parse_stat_children(text):
+    """The same of its children that have ended."""
+    fields = text.rpartition(")")[2].split()
+    return (int(fields[13]) + int(fields[14])) / TICKS
+
+
 def parse_schedstat(text):
     """CPU seconds of one thread from the text of its schedstat, which counts nanoseconds, not ticks of 10 ms."""
     return int(text.split()[0]) / 1e9
@@ -95,6 +101,11 @@ def cpu_seconds(pids):
         except (FileNotFoundError, IndexError, ValueError):
             total += parse_stat(_read(f"/proc/{pid}/stat"))
     return total
+
+
+def ended_seconds(pid):
+    """CPU time of the children of a process that have ended, in ticks of 10 ms."""
+    return parse_stat_children(_read(f"/proc/{pid}/stat"))
 
 
 def machine_seconds():

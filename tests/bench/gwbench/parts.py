@@ -204,6 +204,19 @@ class OtherHAProxy(HAProxy):
         return values
 
 
+class SilentHAProxy(OtherHAProxy):
+    """The stack's haproxy.cfg and agent on a port of its own, without usage lines."""
+
+    def prepare(self):
+        HAProxy.prepare(self)
+
+    def command(self):
+        return HAProxy.command(self)
+
+    def environment(self):
+        return {**super().environment(), "USAGE_TOKEN": ""}
+
+
 def program(name):
     """One of the programs of tests/bench."""
     path = os.path.join(os.environ.get("GATEWAY_BENCH_DIR") or os.path.join(ROOT, "build/bench"), name)
@@ -214,13 +227,16 @@ def program(name):
 
 class BenchStack(Stack):
     """PostgreSQL, agent and HAProxy of a stack, with nginx in place of the image servers. Redis only when it is asked
-    for: one agent alone needs none."""
+    for: one agent alone needs none. Usage is recorded only when it is asked for, and then with a PostgreSQL that keeps
+    what it has committed: what verdicts are measured against records none."""
 
-    def __init__(self, redis=False, settings=None):
+    def __init__(self, redis=False, settings=None, usage=False):
         own = {"RATE_LIMITS_IP_LEVEL_REQUESTS_PER_MINUTE": "1000000000", "LOG_LEVEL": "warn", **(settings or {})}
         if not redis:
             own["REDIS_ADDR"] = ""
-        super().__init__(ROOT, durable=False, settings=own)
+        if not usage:
+            own["USAGE_TOKEN"] = ""
+        super().__init__(ROOT, durable=usage, settings=own)
         self.extras = []
 
     def add(self, part):
@@ -261,7 +277,7 @@ class BenchStack(Stack):
     # ---- what runs ---------------------------------------------------------------------------------------------
 
     def gauge(self, name):
-        """A number of the agent's /metrics that has no labels; -1 when it is not there."""
+        """A number of the agent's /metrics, with its labels as they stand there; -1 when it is not there."""
         _, _, body = probe.http_request(self.settings["METRICS_BIND"], "/metrics")
         for line in body.decode().splitlines():
             if line.startswith(name + " "):
@@ -273,6 +289,9 @@ class BenchStack(Stack):
         parts = [*self.parts.values(), *self.extras]
         return [pid for part in parts if part.is_running()
                 for pid in ([part.pid] if part.name == "postgres" else part.pids())]
+
+    def keeper_pids(self):
+        return [pid for pid in self["agent"].pids() if role_of(pid) == "keeper"]
 
     def verdict_pids(self):
         return [pid for pid in self["agent"].pids() if role_of(pid) == "verdict"]

@@ -25,8 +25,18 @@ ROWS = {
     "first load": ("size", "s", 1, ("<=", 15.0)),
     "verdict p99 during 10,000 changes": ("size", "ms", 2, ("<=", 1.0)),
     "change p99": ("change", "ms", 1, ("<=", 100.0)),
+    "usage records over TCP and UDP": ("usage", "/s", 0, (">=", 50000.0)),
+    "usage records over TCP": ("usage", "/s", 0, (">=", 50000.0)),
+    "usage records over UDP": ("usage", "/s", 0, (">=", 50000.0)),
+    "keeper's CPU for a usage record": ("usage", "us", 1, None),
+    "PostgreSQL's CPU for a usage record": ("usage", "us", 1, None),
+    "usage records lost or twice": ("usage", "records", 0, ("<=", 0.0)),
+    "an hour's backlog drains": ("usage", "s", 0, ("<=", 120.0)),
+    "verdict p99 while a backlog drains": ("usage", "ms", 2, ("<=", 1.0)),
+    "HAProxy's CPU for usage lines": ("usage", "us", 1, None),
+    "HAProxy's CPU with usage lines": ("usage", "x", 2, None),
 }
-GROUPS = ("verdict", "latency", "size", "change")
+GROUPS = ("verdict", "latency", "size", "change", "usage")
 
 
 class Row:
