@@ -32,7 +32,7 @@ ROWS = {
     "PostgreSQL's CPU for a usage record": ("usage", "us", 1, None),
     "usage records lost or twice": ("usage", "records", 0, ("<=", 0.0)),
     "an hour's backlog drains": ("usage", "s", 0, ("<=", 120.0)),
-    "verdict p99 while a backlog drains": ("usage", "ms", 2, ("<=", 1.0)),
+    "verdict p99 added while a backlog drains": ("usage", "ms", 2, ("<=", 1.0)),
     "HAProxy's CPU for usage lines": ("usage", "us", 1, None),
     "HAProxy's CPU with usage lines": ("usage", "x", 2, None),
 }
