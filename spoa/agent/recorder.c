@@ -54,7 +54,7 @@ static void on_damaged(void *arg, const char *what, uint64_t records)
 	struct recorder *r = arg;
 
 	log_error("usage: %s", what);
-	count(&r->config.metrics->lost[AGENT_USAGE_LOST_SPOOL], records > 0 ? records : 1);
+	count(&r->config.metrics->lost[AGENT_USAGE_LOST_SPOOL], records);
 }
 
 /* ---- the shipper ---- */

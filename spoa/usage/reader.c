@@ -93,7 +93,7 @@ static void tell_hole(struct usage_reader *r, const struct spool_segment *next, 
 		return;
 	spool_name(name, lost);
 	spool_name(next_name, next->number);
-	spool_tell(r->s, 0, "%s/%s is missing, before %s: what it had is lost", r->s->dir, name, next_name);
+	spool_tell(r->s, 1, "%s/%s is missing, before %s: what it had is lost", r->s->dir, name, next_name);
 }
 
 /* Goes to the first segment from r->at.segment on, or to the one behind it. ERR_NOT_FOUND: there is none. */
@@ -150,7 +150,7 @@ static enum err open_segment(struct usage_reader *r)
 	if (errno != ENOENT)
 		return ERR_IO;
 	if (spool_tell_once(r->s, r->at))
-		spool_tell(r->s, 0, "%s/%s is missing: %" PRIu64 " bytes of records are lost", r->s->dir, name,
+		spool_tell(r->s, 1, "%s/%s is missing: %" PRIu64 " bytes of records are lost", r->s->dir, name,
 		           r->limit - r->at.offset);
 	r->at.offset = r->limit;
 	return ERR_NOT_FOUND;
@@ -203,7 +203,6 @@ static enum err skip_damage(struct usage_reader *r)
 {
 	struct usage_position place = r->at;
 	char name[SPOOL_NAME_SIZE];
-	uint64_t one = 0; /* how long the record is that should begin here, if its length is right */
 	size_t from = 1;
 	enum err err;
 
@@ -216,8 +215,6 @@ static enum err skip_damage(struct usage_reader *r)
 			return err;
 		}
 		size_t n = held(r, &p);
-		if (from == 1 && n >= SEGMENT_RECORD_HEAD)
-			one = SEGMENT_RECORD_HEAD + ((uint64_t)p[2] << 8 | p[3]);
 		bool is_last = r->start + r->n >= r->limit || r->n < WINDOW;
 		size_t next = segment_scan(p, n, from, is_last);
 		r->at.offset += next;
@@ -237,9 +234,8 @@ static enum err skip_damage(struct usage_reader *r)
 	if (!spool_tell_once(r->s, place))
 		return ERR_OK;
 	spool_name(name, place.segment);
-	spool_tell(r->s, end - place.offset == one ? 1 : 0,
-	           "%s/%s: offset %" PRIu64 ": %" PRIu64 " bytes are damaged and were skipped%s", r->s->dir, name,
-	           place.offset, end - place.offset, end == r->limit ? ", to the end of the segment" : "");
+	spool_tell(r->s, 1, "%s/%s: offset %" PRIu64 ": %" PRIu64 " bytes are damaged and were skipped%s", r->s->dir,
+	           name, place.offset, end - place.offset, end == r->limit ? ", to the end of the segment" : "");
 	return ERR_OK;
 }
 

@@ -40,8 +40,8 @@ struct usage_spool_config {
 	const char *dir;      /* exists, on a local disk; copied */
 	size_t segment_bytes; /* when a segment is as long a new one begins */
 	unsigned keep; /* shipped segments that stay, so that usage_dedup can be filled from them after a restart */
-	/* Something of the spool is lost or odd; `what` is a line for the log. `records` were lost, 0 when it is not
-	 * known how many. May be NULL. */
+	/* Something of the spool is lost or odd; `what` is a line for the log. At least so many records were lost: 0
+	 * for what is no loss, 1 for a place whose number is not known. May be NULL. */
 	void (*damaged)(void *arg, const char *what, uint64_t records);
 	void *arg;
 };

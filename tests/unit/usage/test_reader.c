@@ -103,7 +103,7 @@ static void test_flip(void **state)
 		expect(r, "the record 4");
 		expect_end(r);
 		assert_int_equal(told_n, 1);
-		assert_int_equal(told_records, byte == 2 || byte == 3 ? 0 : 1);
+		assert_int_equal(told_records, 1);
 		snprintf(place, sizeof(place), "%016" PRIx64 ".usage: offset %" PRIu64 ": 20 bytes", segment, at[2]);
 		told_has(place);
 		usage_reader_free(r);
@@ -215,6 +215,7 @@ static void test_hole(void **state)
 	assert_int_equal(told_n, 1);
 	told_has(strrchr(segment_path(after[1].segment), '/') + 1);
 	told_has("is missing");
+	assert_int_equal(told_records, 1);
 	expect(r, "in segment 3");
 	expect_end(r);
 	assert_int_equal(told_n, 1);
