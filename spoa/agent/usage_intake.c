@@ -173,7 +173,7 @@ static void log_line(struct usage_intake *in, const char *what)
 		log_warn("usage: a line was dropped: %s skipped=%" PRIu64, what, skipped);
 }
 
-void usage_intake_line(struct usage_intake *in, struct sv line)
+bool usage_intake_line(struct usage_intake *in, struct sv line)
 {
 	struct usage_line_room room;
 	struct usage_record r;
@@ -182,18 +182,18 @@ void usage_intake_line(struct usage_intake *in, struct sv line)
 	switch (usage_line_read(line, sv_str(in->token), &room, &r)) {
 	case USAGE_LINE_OK:
 		add(in, &r);
-		break;
+		return true;
 	case USAGE_LINE_TOKEN:
 		count_result(in, AGENT_USAGE_TOKEN);
 		log_line(in, "it does not carry usage.token");
-		break;
+		return false;
 	case USAGE_LINE_NOBODY:
 		count_result(in, AGENT_USAGE_NOBODY);
-		break;
+		return true;
 	default:
 		count_result(in, AGENT_USAGE_FORM);
 		log_line(in, "it is not of the form that haproxy.cfg gives it");
-		break;
+		return false;
 	}
 }
 

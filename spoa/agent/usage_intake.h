@@ -46,8 +46,8 @@ struct usage_intake *usage_intake_new(struct loop *loop, const struct usage_inta
 void usage_intake_free(struct usage_intake *in);
 
 bool usage_intake_ready(const struct usage_intake *in);
-/* One line, which need not stay. Not to be called while it is not ready. */
-void usage_intake_line(struct usage_intake *in, struct sv line);
+/* One line, which need not stay; whether it is one of our HAProxy's. Not to be called while it is not ready. */
+bool usage_intake_line(struct usage_intake *in, struct sv line);
 /* All lines so far are kept. */
 void usage_intake_flush(struct usage_intake *in);
 

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -25,6 +26,7 @@ struct connection {
 	struct usage_ring *ring;
 	struct loop_io io;
 	int fd;
+	bool known; /* has sent a line of our HAProxy's */
 	size_t len;
 	char bytes[BUFFER_BYTES];
 };
@@ -76,12 +78,13 @@ static uint64_t dropped_events(struct sv line)
 	return 0;
 }
 
-static void take_line(struct usage_ring *r, struct sv line)
+static void take_line(struct connection *c, struct sv line)
 {
+	struct usage_ring *r = c->ring;
 	uint64_t lost = line.n < 256 ? dropped_events(line) : 0;
 
 	if (lost == 0) {
-		usage_intake_line(r->intake, line);
+		c->known |= usage_intake_line(r->intake, line);
 		return;
 	}
 	atomic_fetch_add_explicit(&r->metrics->lost[AGENT_USAGE_LOST_RING], lost, memory_order_relaxed);
@@ -102,7 +105,7 @@ static enum err take_lines(struct connection *c)
 		err = octets_take(rest, USAGE_LINE_MAX, &line, &used);
 		if (err != ERR_OK)
 			break;
-		take_line(c->ring, line);
+		take_line(c, line);
 		rest = sv_skip(rest, used);
 	}
 	usage_intake_flush(c->ring->intake);
@@ -159,11 +162,26 @@ static void on_readable(void *arg, unsigned events)
 	}
 }
 
+/* Whoever only holds connections must not keep HAProxy out: the one that is the longest here without a line of it goes.
+ */
+static void make_room(struct usage_ring *r)
+{
+	struct connection *oldest = NULL;
+
+	for (struct connection *c = r->connections; c != NULL; c = c->next)
+		if (!c->known)
+			oldest = c;
+	if (oldest != NULL)
+		end(oldest);
+}
+
 static void on_accept(void *arg, int fd)
 {
 	struct usage_ring *r = arg;
 	struct connection *c;
 
+	if (r->count == CONNECTIONS_MAX)
+		make_room(r);
 	if (r->count == CONNECTIONS_MAX || (c = calloc(1, sizeof(*c))) == NULL) {
 		uint64_t skipped;
 		if (log_gate(&r->gate, clock_mono_ns(), 10 * NS_PER_SEC, &skipped))

@@ -515,6 +515,36 @@ static void test_a_ring_that_is_none(void **state)
 	close(ring);
 }
 
+/* Whoever holds connections without a word does not keep HAProxy out. */
+static void test_many_connections(void **state)
+{
+	char bytes[2048];
+	int silent[100];
+	int first = connect_ring();
+
+	(void)state;
+	size_t n = make_counted(bytes, sizeof(bytes), 1);
+	assert_int_equal(write(first, bytes, n), (ssize_t)n);
+	turns(5);
+	for (int i = 0; i < 100; i++) {
+		silent[i] = connect_ring();
+		turns(3);
+	}
+	int second = connect_ring();
+	turns(3);
+	n = make_counted(bytes, sizeof(bytes), 2);
+	assert_int_equal(write(second, bytes, n), (ssize_t)n);
+	n = make_counted(bytes, sizeof(bytes), 3);
+	assert_int_equal(write(first, bytes, n), (ssize_t)n);
+	turns(5);
+	assert_int_equal(result(AGENT_USAGE_RECORDED), 3);
+	for (int i = 0; i < 100; i++)
+		close(silent[i]);
+	close(first);
+	close(second);
+	turns(10);
+}
+
 /* HAProxy says when its ring was full. */
 static void test_dropped_events(void **state)
 {
@@ -544,6 +574,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_lines_that_are_none, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_an_empty_datagram, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_ring_that_is_none, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_many_connections, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_dropped_events, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
