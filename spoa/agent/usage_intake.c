@@ -34,8 +34,7 @@ struct usage_intake {
 	/* What the disk did not take: texts one after the other, each behind its length. */
 	char *queue;
 	size_t queue_len;
-	bool failing; /* the last write to the spool has failed */
-	bool full;    /* and nothing is taken until there is room */
+	bool full; /* and nothing is taken until there is room */
 	struct log_gate spool_gate;
 	struct log_gate line_gate;
 };
@@ -91,9 +90,6 @@ static enum err append(struct usage_intake *in, const struct sv *texts, size_t n
 		          "skipped=%" PRIu64,
 		          err_str(err), err == ERR_IO ? ": " : "", err == ERR_IO ? strerror(why) : "", in->queue_len,
 		          skipped);
-	if (err == ERR_OK && in->failing && in->queue_len == 0)
-		log_info("usage: the spool can be written again");
-	in->failing = err != ERR_OK;
 	return err;
 }
 
@@ -114,6 +110,8 @@ static void drain_queue(struct usage_intake *in)
 		return;
 	memmove(in->queue, in->queue + done, in->queue_len - done);
 	in->queue_len -= done;
+	if (in->queue_len == 0)
+		log_info("usage: the spool can be written again: it has all records");
 	in->config.on_recorded(in->config.arg);
 	if (in->full && has_room(in)) {
 		in->full = false;

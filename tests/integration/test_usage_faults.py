@@ -1,7 +1,9 @@
 """Usage while the parts die: in the end every answer that a client got has one row, with its bytes."""
 
+import errno
 import os
 import signal
+import subprocess
 import time
 
 import pytest
@@ -154,6 +156,48 @@ def test_a_spool_that_cannot_be_opened(fresh_stack, small_jpeg):
     with open(path, "w", encoding="ascii") as file:
         file.write(name)
     assert row_of_answer(stack, answer)["code"] == "allow"
+
+
+@pytest.fixture
+def small_disk(gateway):
+    """The spool on a disk of 1 MiB; needs root."""
+    folder = os.path.join(gateway.settings["AGENT_STATE_DIR"], "usage")
+    owner = os.stat(folder)
+    gateway["agent"].stop()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size=1m,mode=0750,uid={owner.st_uid},gid={owner.st_gid}",
+                              "tmpfs", folder], capture_output=True, text=True, check=False)
+    if mounted.returncode == 0:
+        gateway["agent"].start()
+        gateway["agent"].wait_ready()
+        yield folder
+        gateway["agent"].stop()
+        subprocess.run(["umount", folder], check=True)
+    gateway["agent"].start()
+    gateway["agent"].wait_ready()
+    if mounted.returncode != 0:
+        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
+
+
+def test_a_full_disk(gateway, targets, small_disk):
+    """Verdicts go on, records wait in memory, and are charged; when there is space again, all of them are kept."""
+    filler = os.path.join(small_disk, "filler")
+    with open(filler, "wb", buffering=0) as file:
+        try:
+            while file.write(bytes(4096)):
+                pass
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+    with UsageLoad(gateway.address, targets, rate=RATE) as load:
+        load.wait(2 * RATE)
+        wait_until(lambda: "the spool cannot be written, records are kept in memory" in gateway.logs()["agent.log"], 10)
+        before = gateway.metrics().get("gateway_usage_records_total", result="recorded")
+        load.wait(RATE)
+        assert gateway.metrics().get("gateway_usage_records_total", result="recorded") > before
+        os.unlink(filler)
+        wait_until(lambda: "the spool can be written again: it has all records" in gateway.logs()["agent.log"], 10)
+        load.wait(RATE)
+    assert not load.failed
+    settle_and_check(gateway, load, targets)
 
 
 def test_all_at_once(gateway, targets):
