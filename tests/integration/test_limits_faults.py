@@ -7,7 +7,7 @@ import time
 import pacing
 import processes
 import pytest
-from cluster import PATH, used_requests
+from cluster import ALONE, PATH, used_requests
 from helpers import wait_until
 
 pytestmark = pytest.mark.serial
@@ -17,7 +17,7 @@ L = 0.2
 
 @pytest.fixture(scope="module", params=["redis", "alone"])
 def cluster(request, module_cluster):
-    return module_cluster(hosts=1, settings={} if request.param == "redis" else {"REDIS_ADDR": ""})
+    return module_cluster(hosts=1, settings=ALONE if request.param == "redis" else {**ALONE, "REDIS_ADDR": ""})
 
 
 @pytest.fixture(scope="module")

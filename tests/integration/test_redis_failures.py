@@ -12,7 +12,7 @@ import time
 import helpers_spop
 import pacing
 import pytest
-from cluster import PATH
+from cluster import ALONE, PATH
 
 pytestmark = pytest.mark.serial
 
@@ -25,7 +25,7 @@ User = collections.namedtuple("User", "rate burst flows")
 
 @pytest.fixture(scope="module", params=[1, 3], ids=["1-host", "3-hosts"])
 def cluster(request, module_cluster):
-    return module_cluster(hosts=request.param)
+    return module_cluster(hosts=request.param, settings=ALONE)
 
 
 class Redis:
@@ -220,7 +220,7 @@ def test_nobody_waits_longer_than_the_deadline(cluster):
 
 def test_a_host_whose_clock_is_a_minute_ahead(module_cluster):
     """The others still get their share, and all together no more than the limit."""
-    own = module_cluster(hosts=3, clocks={2: 60})
+    own = module_cluster(hosts=3, settings=ALONE, clocks={2: 60})
     few, many = own.limited_keys({"per_minute": 600, "burst": 10}, {"per_minute": 60000, "burst": 1000})
     plan = pacing.Plan()
     flows = {"few": [plan.host(host, 10, few, PATH) for host in own.hosts],

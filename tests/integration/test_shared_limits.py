@@ -9,7 +9,7 @@ import collections
 
 import pacing
 import pytest
-from cluster import PATH
+from cluster import ALONE, PATH
 
 pytestmark = pytest.mark.serial
 
@@ -24,7 +24,7 @@ Case = collections.namedtuple("Case", "per_minute burst factor shares")
 
 @pytest.fixture(scope="module")
 def cluster(module_cluster):
-    return module_cluster(hosts=HOSTS)
+    return module_cluster(hosts=HOSTS, settings=ALONE)
 
 
 def cases(*limits):
