@@ -136,7 +136,8 @@ class Database:
 
     def listed(self, name="spool"):
         done = subprocess.run([LIVE, "--list", self.spool(name)], capture_output=True, text=True, timeout=60, check=True)
-        return [line.partition("\t")[2] for line in done.stdout.splitlines()]
+        # A program that is killed within a write leaves a torn end, which is told as damage on a line of its own.
+        return [line.partition("\t")[2] for line in done.stdout.splitlines() if "\t" in line]
 
     def check(self, records, days=None):
         """Each of these records is one row, and what is summed up is their sum."""
