@@ -20,6 +20,7 @@
 #include "store/policy_db.h"
 #include "store/policy_sync.h"
 #include "store/quota_sync.h"
+#include "store/reconciled.h"
 #include "store/usage_charges.h"
 
 /* When usage could not be recorded. */
@@ -39,9 +40,7 @@ struct keeper {
 	struct redis *redis; /* NULL without redis.addr */
 	struct hosts *hosts; /* likewise */
 	struct statshttp *stats;
-	struct loop_timer reconciled;
-	double differences; /* of the last `gatewayctl reconcile`, and when it ended, Unix time; NAN: not known */
-	double reconciled_at;
+	struct reconciled reconciled;
 };
 
 /* ---- the stats port ---- */
@@ -91,9 +90,9 @@ static void metrics(struct keeper *k, struct statshttp_response *resp)
 		recorder_metrics(k->recorder, resp);
 	gauge(resp, "gateway_reconcile_differences",
 	      "Differences that the last gatewayctl reconcile of all users has left; NaN: there was none.",
-	      k->differences);
+	      k->reconciled.differences);
 	gauge(resp, "gateway_reconcile_timestamp_seconds", "When the last gatewayctl reconcile of all users ended.",
-	      k->reconciled_at);
+	      k->reconciled.at);
 	statshttp_printf(resp,
 	                 "# HELP gateway_build_info The version that runs.\n# TYPE gateway_build_info gauge\n"
 	                 "gateway_build_info{version=\"%s\"} 1\n",
@@ -135,36 +134,6 @@ static void on_request(void *arg, const char *path, struct statshttp_response *r
 	}
 }
 
-/* ---- the last reconciliation ---- */
-
-#define RECONCILED_MS         15000
-#define RECONCILED_TIMEOUT_MS 5000
-#define SQL_RECONCILED                                                                                   \
-	"SELECT greatest(differences - fixed, 0)::bigint, extract(epoch FROM finished_at)::bigint FROM " \
-	"usage_reconcile_runs WHERE only_user IS NULL ORDER BY id DESC LIMIT 1"
-
-static void on_reconciled(void *arg, enum err err, const struct pg_result *r)
-{
-	struct keeper *k = arg;
-	uint64_t differences;
-	uint64_t at;
-
-	if (err != ERR_OK || pg_result_rows(r) != 1 || pg_result_u64(r, 0, 0, &differences) != ERR_OK ||
-	    pg_result_u64(r, 0, 1, &at) != ERR_OK)
-		return;
-	k->differences = (double)differences;
-	k->reconciled_at = (double)at;
-}
-
-/* What it says is for a graph: a failure leaves the last value, whose time is told with it. */
-static void ask_reconciled(void *arg)
-{
-	struct keeper *k = arg;
-
-	if (pg_is_up(k->quotas_pg))
-		pg_query(k->quotas_pg, SQL_RECONCILED, 0, NULL, RECONCILED_TIMEOUT_MS, on_reconciled, k);
-}
-
 /* ---- PostgreSQL and Redis ---- */
 
 static void on_pg_up(void *arg)
@@ -187,7 +156,7 @@ static void on_quotas_up(void *arg)
 	struct keeper *k = arg;
 
 	quota_sync_up(k->quotas);
-	ask_reconciled(k);
+	reconciled_look(&k->reconciled);
 }
 
 /* The other connection has told. */
@@ -251,6 +220,7 @@ static enum err start_quotas(struct keeper *k)
 		              { &warnings[AGENT_WARNING_BANDWIDTH_80], &warnings[AGENT_WARNING_BANDWIDTH_100] } },
 	};
 
+	reconciled_start(&k->reconciled, k->child.loop, k->quotas_pg);
 	host_name(k, name, sizeof(name));
 	k->quotas = quota_sync_new(k->child.loop, &config);
 	return ERR_OK;
@@ -339,8 +309,6 @@ static void on_go(void *arg)
 	if (start_postgres(k) != ERR_OK || start_redis(k) != ERR_OK)
 		exit(EXIT_FAILURE);
 	start_usage(k);
-	loop_timer_init(&k->reconciled, k->child.loop, ask_reconciled, k);
-	loop_timer_start(&k->reconciled, RECONCILED_MS, RECONCILED_MS);
 	if (k->child.listen_fd < 0)
 		return;
 	enum err err = statshttp_new(k->child.loop, k->child.listen_fd, on_request, k, &k->stats);
@@ -388,7 +356,8 @@ static void on_stop(void *arg)
 
 int keeper_run(const struct settings *settings, unsigned slot)
 {
-	struct keeper k = { .child = { .on_go = on_go, .on_stop = on_stop }, .differences = NAN, .reconciled_at = NAN };
+	struct keeper k = { .child = { .on_go = on_go, .on_stop = on_stop },
+		            .reconciled = { .differences = NAN, .at = NAN } };
 	int code = EXIT_FAILURE;
 
 	k.child.arg = &k;
@@ -405,7 +374,7 @@ int keeper_run(const struct settings *settings, unsigned slot)
 		goto end_child;
 	loop_run(loop);
 	code = EXIT_SUCCESS;
-	loop_timer_stop(&k.reconciled);
+	reconciled_stop(&k.reconciled);
 	statshttp_free(k.stats);
 	redis_free(k.redis);
 	hosts_free(k.hosts);
