@@ -17,9 +17,9 @@ from helpers_usage import TRANSPORTS, Receiver
 
 sys.path.insert(0, os.path.join(helpers.ROOT, "tests/bench"))
 
-from gwstack import ports  # noqa: E402
+from gwstack import StackError, ports  # noqa: E402
 
-from gwbench import data, measure, parts, rows  # noqa: E402
+from gwbench import data, measure, parts, rows, usage  # noqa: E402
 
 
 class _Upstream(http.server.BaseHTTPRequestHandler):
@@ -282,9 +282,23 @@ def test_usage_load_of_an_hour(receiver):
     began = time.time()
     _send_usage(receiver, "--over", "tcp", "--age", 3600)
     helpers.wait_until(lambda: len(receiver.messages["tcp"]) == 500)
-    starts = [float(line.start) for line in receiver.lines("tcp")]
+    starts = [int(line.start) / 1000 for line in receiver.lines("tcp")]
     assert starts == sorted(starts)
     assert abs(starts[0] - (began - 3600)) < 5 and abs(starts[-1] - began) < 15
+
+
+def test_usage_load_lines_are_records():
+    """The agent takes them for what haproxy.cfg logs, and the bench does not wait for records that never come."""
+    with parts.BenchStack(usage=True) as own:
+        own.start_database()
+        own.start_parts("agent")
+        lines = usage.Lines(own)
+        assert lines.measure(200, "tcp").overflow == 0
+        assert lines.measure(200, "tcp,udp", 2000).overflow == 0
+        assert lines.check() == (0, 0)
+        own.settings["USAGE_TOKEN"] = "another-token-than-the-agent-has"
+        with pytest.raises(StackError, match="bad_token"):
+            lines.measure(200, "tcp")
 
 
 def test_usage_load_says_what_is_wrong():
@@ -302,13 +316,13 @@ def test_usage_load_says_what_is_wrong():
     assert "cannot connect" in fails("--port", port, "--count", 5)
 
 
-@pytest.mark.parametrize("usage", (False, True))
-def test_usage_is_measured_apart(usage):
+@pytest.mark.parametrize("recorded", (False, True))
+def test_usage_is_measured_apart(recorded):
     """What verdicts are compared with records no usage, so no other stack of the bench does."""
-    with parts.BenchStack(usage=usage) as own:
+    with parts.BenchStack(usage=recorded) as own:
         own.prepare()
-        assert bool(own.settings["USAGE_TOKEN"]) is bool(own["haproxy"].environment()["USAGE_TOKEN"]) is usage
-        assert own["postgres"].durable is usage
+        assert bool(own.settings["USAGE_TOKEN"]) is bool(own["haproxy"].environment()["USAGE_TOKEN"]) is recorded
+        assert own["postgres"].durable is recorded
         silent = parts.SilentHAProxy(own, "haproxy-silent")
         assert silent.environment() == {**own["haproxy"].environment(), "USAGE_TOKEN": "", "SERVER_PORT": str(silent.port),
                                         "HAPROXY_SOCKET": silent.socket}

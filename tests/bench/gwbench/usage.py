@@ -118,6 +118,10 @@ def results(stack, name):
 
 
 def recorded(stack):
+    """StackError when lines are dropped: what is waited for then never comes."""
+    for name in ("bad_form", "bad_token", "nobody"):
+        if results(stack, name) != 0:
+            raise StackError(f"usage: the agent drops the lines of usage-load: {name}")
     return results(stack, "recorded")
 
 
