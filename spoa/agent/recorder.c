@@ -23,7 +23,6 @@
 /* What HAProxy sent over a connection that was just being closed has come over UDP by then. */
 #define LINGER_MS 20
 #define SHIP_MS   1000
-#define PIECE     256
 
 struct recorder {
 	struct loop *loop;
@@ -70,34 +69,25 @@ static void note_shipper(struct recorder *r)
 	r->quarantined = status.quarantined;
 }
 
-/* usage_ship_item is what a charge is. */
-static size_t charges_of(const struct usage_ship_item *items, size_t n, struct usage_charge *out)
-{
-	n = n < PIECE ? n : PIECE;
-	for (size_t i = 0; i < n; i++)
-		out[i] = (struct usage_charge){ items[i].user, items[i].start_ms, items[i].billed_bytes };
-	return n;
-}
-
-static void on_batch(void *arg, enum usage_ship_event event, const struct usage_ship_item *items, size_t n)
+static void on_batch(void *arg, enum usage_ship_event event, const struct usage_charge *charges, size_t n)
 {
 	struct recorder *r = arg;
-	struct usage_charge charges[PIECE];
 
-	for (size_t at = 0; at < n;) {
-		size_t piece = charges_of(items + at, n - at, charges);
-		if (event == USAGE_SHIP_TAKEN)
-			usage_charges_taken(r->config.charges, charges, piece);
-		else if (event == USAGE_SHIP_DONE)
-			usage_charges_done(r->config.charges, charges, piece);
-		else if (event == USAGE_SHIP_WAITING)
-			usage_charges_recover(r->config.charges, charges, piece);
-		else
-			usage_charges_back(r->config.charges, charges, piece);
-		at += piece;
-	}
-	if (event == USAGE_SHIP_DONE)
+	switch (event) {
+	case USAGE_SHIP_TAKEN:
+		usage_charges_taken(r->config.charges, charges, n);
+		break;
+	case USAGE_SHIP_DONE:
+		usage_charges_done(r->config.charges, charges, n);
 		note_shipper(r);
+		break;
+	case USAGE_SHIP_BACK:
+		usage_charges_back(r->config.charges, charges, n);
+		break;
+	case USAGE_SHIP_WAITING:
+		usage_charges_recover(r->config.charges, charges, n);
+		break;
+	}
 }
 
 /* Whatever was known of what waits is told anew: first what is not in the spool, and then, by the shipper, what is. */

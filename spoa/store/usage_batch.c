@@ -13,12 +13,12 @@
 void usage_batch_init(struct usage_batch *b)
 {
 	*b = (struct usage_batch){ .oldest_ms = INT64_MAX };
-	b->items = check_calloc(USAGE_BATCH_RECORDS, sizeof(*b->items));
+	b->charges = check_calloc(USAGE_BATCH_RECORDS, sizeof(*b->charges));
 }
 
 void usage_batch_free(struct usage_batch *b)
 {
-	free(b->items);
+	free(b->charges);
 	free(b->rows);
 }
 
@@ -81,7 +81,7 @@ void usage_batch_add(struct usage_batch *b, const struct usage_record *r, struct
 	}
 	*p++ = '\n';
 	b->bytes = (size_t)(p - b->rows);
-	b->items[b->n++] = (struct usage_ship_item){ r->user, r->start_ms, r->billed_bytes };
+	b->charges[b->n++] = (struct usage_charge){ r->user, r->start_ms, r->billed_bytes };
 	if (r->start_ms < b->oldest_ms)
 		b->oldest_ms = r->start_ms;
 	b->end = b->last_end = end;

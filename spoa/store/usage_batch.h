@@ -1,13 +1,14 @@
 /* A batch of the shipper: records as PostgreSQL's COPY takes them (text format), in the order of the columns of
- * usage_batch (migrations/005_usage.sql), and what the keeper must know of them. */
+ * usage_batch (migrations/005_usage.sql), and what the keeper must know of them to charge them. */
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/sv.h"
-#include "store/usage_ship.h"
+#include "store/usage_charges.h"
 #include "usage/record.h"
+#include "usage/spool.h"
 
 /* A user's row in the roll-ups and in quotas is written once a batch, so a backlog of many users drains twice as fast
  * in large ones. */
@@ -15,8 +16,8 @@
 #define USAGE_BATCH_BYTES   ((size_t)12 << 20)
 
 struct usage_batch {
-	struct usage_position end; /* behind the last record that was looked at */
-	struct usage_ship_item *items;
+	struct usage_position end;    /* behind the last record that was looked at */
+	struct usage_charge *charges; /* of each record, what its user is billed */
 	size_t n;
 	char *rows;
 	size_t bytes, size;

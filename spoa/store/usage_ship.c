@@ -11,18 +11,15 @@
 #include "base/log.h"
 #include "io/backoff.h"
 #include "store/usage_batch.h"
+#include "store/usage_partitions.h"
 #include "store/usage_quarantine.h"
 #include "store/usage_sql.h"
 
-#define TIMEOUT_MS 60000
 /* How long records may gather before they are shipped, and how many bytes of them wait no longer. */
 #define GATHER_MS    80
 #define EAGER_BYTES  ((uint64_t)256 << 10)
 #define SLICE        1000 /* records that are read in one turn of the loop */
-#define DAYS_AHEAD   7
 #define TICK_MS      10000
-#define HOUR_NS      (3600 * NS_PER_SEC)
-#define MINUTE_NS    (60 * NS_PER_SEC)
 #define LOG_EVERY_NS (30 * NS_PER_SEC)
 
 /* Only COUNTING, IDLE, GATHERING, READING and WAITING are without an answer that is due. */
@@ -55,17 +52,20 @@ struct usage_ship {
 	struct loop_task count;
 	struct usage_position count_end;
 	struct usage_reader *reader;
-	struct usage_batch batch;
-	bool taken;                     /* the batch was told as taken */
+	struct usage_batch batches[2];
+	struct usage_batch *sent;       /* of the transaction, from BEGIN to COMMIT */
+	struct usage_batch *next;       /* made meanwhile; the reader stands where it ends */
+	bool ahead;                     /* the transaction has its records, so there is time for the next ones */
+	bool taken;                     /* what is sent was told as taken */
 	struct usage_position stored;   /* as PostgreSQL has it */
 	struct usage_position position; /* where the next batch begins: `stored`, when the spool has such a place */
 	size_t most;                    /* records in the next batch; less after a refusal */
 	struct usage_position lone;     /* behind a record that was refused alone, once */
 	struct usage_position bad;      /* all from `position` up to here is in quarantine */
-	uint64_t added;                 /* of the batch: were new */
-	uint64_t partitions_ns;         /* when they are due */
+	uint64_t added;                 /* of what is sent: were new */
+	struct usage_partitions partitions;
 	struct backoff backoff;
-	struct log_gate gate, quarantine_gate, partitions_gate;
+	struct log_gate gate, quarantine_gate;
 	struct usage_ship_status status;
 	struct loop_timer deadline; /* of usage_ship_finish() */
 	void (*done)(void *arg);
@@ -74,12 +74,13 @@ struct usage_ship {
 
 static void start(struct usage_ship *s);
 static void next(struct usage_ship *s);
+static bool batch_is_full(const struct usage_ship *s);
 
 /* ---- queries ---- */
 
 static void query(struct usage_ship *s, const char *sql, int nparams, const char *const *params, pg_query_cb *cb)
 {
-	pg_query(s->config.pg, sql, nparams, params, TIMEOUT_MS, cb, s);
+	pg_query(s->config.pg, sql, nparams, params, USAGE_SQL_TIMEOUT_MS, cb, s);
 }
 
 static void log_failure(struct usage_ship *s, const char *what, const char *why, const char *detail)
@@ -106,8 +107,8 @@ static bool is_answer(const struct usage_ship *s, enum err err)
 static void tell(struct usage_ship *s, enum usage_ship_event event)
 {
 	s->taken = event == USAGE_SHIP_TAKEN;
-	if (s->config.on_batch != NULL && s->batch.n > 0)
-		s->config.on_batch(s->config.arg, event, s->batch.items, s->batch.n);
+	if (s->config.on_batch != NULL && s->sent->n > 0)
+		s->config.on_batch(s->config.arg, event, s->sent->charges, s->sent->n);
 }
 
 static void wait_and_retry(struct usage_ship *s)
@@ -135,9 +136,18 @@ static void rest(struct usage_ship *s)
 	finish(s);
 }
 
+/* The next batch is made from here on; what was made of it is forgotten. */
+static void read_from(struct usage_ship *s, struct usage_position at)
+{
+	s->ahead = false;
+	loop_task_cancel(&s->read);
+	usage_reader_seek(s->reader, at);
+	usage_batch_clear(s->next, at);
+}
+
 /* ---- the age of what is not shipped ---- */
 
-/* The record at the position, of which nobody has read on. */
+/* The first record that is in no batch. */
 static void look_at_next(struct usage_ship *s)
 {
 	struct usage_position after;
@@ -149,7 +159,7 @@ static void look_at_next(struct usage_ship *s)
 		s->status.oldest_ms = usage_record_parse(text, &r) == ERR_OK
 		                              ? r.start_ms
 		                              : (int64_t)(clock_ns(CLOCK_REALTIME) / NS_PER_MS);
-	usage_reader_seek(s->reader, s->position);
+	usage_reader_seek(s->reader, s->next->end);
 }
 
 /* ---- quarantine ---- */
@@ -208,6 +218,7 @@ static void roll_back(struct usage_ship *s, enum after_rollback then)
 {
 	if (s->taken)
 		tell(s, USAGE_SHIP_BACK);
+	read_from(s, s->position);
 	s->then = then;
 	s->step = STEP_ROLLBACK;
 	query(s, SQL_ROLLBACK, 0, NULL, on_rolled_back);
@@ -224,23 +235,23 @@ static bool is_of_data(const char *sqlstate)
  * may have been of that moment). */
 static void divide(struct usage_ship *s, const struct pg_result *r)
 {
-	if (s->batch.n > 1) {
-		s->most = s->batch.n / 2;
+	if (s->sent->n > 1) {
+		s->most = s->sent->n / 2;
 		roll_back(s, THEN_AGAIN);
 		return;
 	}
 	s->most = 1;
-	if (usage_position_cmp(s->lone, s->batch.last_end) != 0) {
-		s->lone = s->batch.last_end;
+	if (usage_position_cmp(s->lone, s->sent->last_end) != 0) {
+		s->lone = s->sent->last_end;
 		roll_back(s, THEN_AGAIN);
 		return;
 	}
-	if (!quarantine(s, s->batch.last_end, pg_result_sqlstate(r), pg_result_error(r),
-	                sv_from(s->batch.last, s->batch.last_n))) {
+	if (!quarantine(s, s->sent->last_end, pg_result_sqlstate(r), pg_result_error(r),
+	                sv_from(s->sent->last, s->sent->last_n))) {
 		roll_back(s, THEN_WAIT);
 		return;
 	}
-	s->bad = s->batch.last_end;
+	s->bad = s->sent->last_end;
 	tell(s, USAGE_SHIP_TAKEN);
 	tell(s, USAGE_SHIP_DONE);
 	roll_back(s, THEN_AGAIN);
@@ -263,16 +274,21 @@ static void on_committed(void *arg, enum err err, const struct pg_result *r)
 		step_failed(s, "COMMIT", err, r);
 		return;
 	}
-	s->stored = s->position = s->batch.end;
+	s->ahead = false;
+	loop_task_cancel(&s->read);
+	s->stored = s->position = s->sent->end;
 	s->status.position = s->position;
-	s->status.shipped += s->batch.n;
-	s->status.duplicates += s->batch.n - s->added;
+	s->status.shipped += s->sent->n;
+	s->status.duplicates += s->sent->n - s->added;
 	tell(s, USAGE_SHIP_DONE);
 	usage_spool_shipped(s->config.spool, s->position);
 	s->most = s->most * 2 < USAGE_BATCH_RECORDS ? s->most * 2 : USAGE_BATCH_RECORDS;
 	backoff_reset(&s->backoff);
 	s->gate.next_ns = 0;
-	look_at_next(s);
+	if (s->next->n > 0)
+		s->status.oldest_ms = s->next->oldest_ms;
+	else
+		look_at_next(s);
 	next(s);
 }
 
@@ -283,11 +299,11 @@ static void on_shipped(void *arg, enum err err, const struct pg_result *r)
 
 	if (!is_answer(s, err))
 		return;
-	if (err == ERR_REFUSED && is_of_data(pg_result_sqlstate(r)) && s->batch.n > 0) {
+	if (err == ERR_REFUSED && is_of_data(pg_result_sqlstate(r)) && s->sent->n > 0) {
 		divide(s, r);
 		return;
 	}
-	if (err == ERR_OK && (pg_result_rows(r) != 1 || pg_result_u64(r, 0, 0, &added) != ERR_OK || added > s->batch.n))
+	if (err == ERR_OK && (pg_result_rows(r) != 1 || pg_result_u64(r, 0, 0, &added) != ERR_OK || added > s->sent->n))
 		err = ERR_INVALID;
 	if (err != ERR_OK) {
 		step_failed(s, "cannot ship records", err, r);
@@ -306,19 +322,26 @@ static void on_copied(void *arg, enum err err, const struct pg_result *r)
 
 	if (!is_answer(s, err))
 		return;
-	if (err == ERR_REFUSED && is_of_data(pg_result_sqlstate(r)) && s->batch.n > 0) {
+	if (err == ERR_REFUSED && is_of_data(pg_result_sqlstate(r)) && s->sent->n > 0) {
 		divide(s, r);
 		return;
 	}
-	if (err == ERR_OK && pg_result_affected(r) != s->batch.n)
+	if (err == ERR_OK && pg_result_affected(r) != s->sent->n)
 		err = ERR_INVALID;
 	if (err != ERR_OK) {
 		step_failed(s, "cannot copy records", err, r);
 		return;
 	}
-	snprintf(segment, sizeof(segment), "%" PRIu64, s->batch.end.segment);
-	snprintf(offset, sizeof(offset), "%" PRIu64, s->batch.end.offset);
+	snprintf(segment, sizeof(segment), "%" PRIu64, s->sent->end.segment);
+	snprintf(offset, sizeof(offset), "%" PRIu64, s->sent->end.offset);
 	query(s, SQL_SHIP, 3, params, on_shipped);
+}
+
+/* While PostgreSQL works. In pieces: a look at each record that comes would cost more than it. */
+static void read_ahead(struct usage_ship *s)
+{
+	if (s->ahead && !batch_is_full(s) && usage_spool_bytes_after(s->config.spool, s->next->end) >= EAGER_BYTES)
+		loop_defer(&s->read);
 }
 
 /* ERR_NOT_FOUND when the row has gone. */
@@ -348,8 +371,10 @@ static void on_locked(void *arg, enum err err, const struct pg_result *r)
 		return;
 	}
 	size_t n;
-	char *rows = usage_batch_take_rows(&s->batch, &n);
-	pg_copy_in(s->config.pg, SQL_COPY, rows, n, TIMEOUT_MS, on_copied, s);
+	char *rows = usage_batch_take_rows(s->sent, &n);
+	pg_copy_in(s->config.pg, SQL_COPY, rows, n, USAGE_SQL_TIMEOUT_MS, on_copied, s);
+	s->ahead = true;
+	read_ahead(s);
 }
 
 static void on_begun(void *arg, enum err err, const struct pg_result *r)
@@ -382,17 +407,30 @@ static enum err read_one(struct usage_ship *s)
 	}
 	if (usage_position_cmp(after, s->bad) > 0) {
 		if (usage_record_parse(text, &r) == ERR_OK)
-			usage_batch_add(&s->batch, &r, text, after);
+			usage_batch_add(s->next, &r, text, after);
 		else if (!quarantine(s, after, "form", "it is no record", text))
 			return ERR_IO;
 	}
-	s->batch.end = after;
+	s->next->end = after;
 	return ERR_OK;
 }
 
 static bool batch_is_full(const struct usage_ship *s)
 {
-	return s->batch.n >= s->most || s->batch.bytes >= USAGE_BATCH_BYTES;
+	return s->next->n >= s->most || s->next->bytes >= USAGE_BATCH_BYTES;
+}
+
+static void send(struct usage_ship *s)
+{
+	struct usage_batch *b = s->sent;
+
+	s->sent = s->next;
+	s->next = b;
+	usage_batch_clear(s->next, s->sent->end);
+	if (s->sent->n > 0)
+		s->status.oldest_ms = s->sent->oldest_ms;
+	s->step = STEP_SHIPPING;
+	query(s, SQL_BEGIN, 0, NULL, on_begun);
 }
 
 /* In slices: meanwhile the keeper takes records. */
@@ -406,78 +444,19 @@ static void on_read(void *arg)
 	if (err == ERR_OK && !batch_is_full(s)) {
 		loop_defer(&s->read);
 	} else if (err != ERR_OK && err != ERR_NOT_FOUND) {
-		wait_and_retry(s);
-	} else if (usage_position_cmp(s->batch.end, s->position) == 0) {
+		/* The record that failed may have been read over. When it is its turn it is told. */
+		const bool ahead = s->ahead;
+		read_from(s, ahead ? s->sent->end : s->position);
+		if (!ahead)
+			wait_and_retry(s);
+	} else if (s->ahead) {
+		/* Until the commit, or until there is more. */
+	} else if (usage_position_cmp(s->next->end, s->position) == 0) {
 		usage_reader_seek(s->reader, s->position);
 		rest(s);
 	} else {
-		if (s->batch.n > 0)
-			s->status.oldest_ms = s->batch.oldest_ms;
-		s->step = STEP_SHIPPING;
-		query(s, SQL_BEGIN, 0, NULL, on_begun);
+		send(s);
 	}
-}
-
-/* ---- partitions ---- */
-
-/* They are not worth a record that waits: after a failure the records go to the default partition, from which they
- * move later. */
-static void partitions_end(struct usage_ship *s, enum err err, const struct pg_result *r)
-{
-	uint64_t skipped;
-
-	s->partitions_ns = clock_mono_ns() + (err == ERR_OK ? HOUR_NS : MINUTE_NS);
-	if (err != ERR_OK && log_gate(&s->partitions_gate, loop_now_ns(s->loop), 10 * MINUTE_NS, &skipped))
-		log_error("usage: cannot make or drop partitions of request_logs: %s: %s skipped=%" PRIu64,
-		          err_str(err), detail_of(r), skipped);
-	start(s);
-}
-
-static void note_partitions(const struct pg_result *r, const char *what)
-{
-	uint64_t n;
-
-	if (pg_result_rows(r) == 1 && pg_result_u64(r, 0, 0, &n) == ERR_OK && n > 0)
-		log_info("usage: partitions of request_logs were %s: count=%" PRIu64, what, n);
-}
-
-static void on_dropped(void *arg, enum err err, const struct pg_result *r)
-{
-	struct usage_ship *s = arg;
-
-	if (!is_answer(s, err))
-		return;
-	if (err == ERR_OK)
-		note_partitions(r, "dropped");
-	partitions_end(s, err, r);
-}
-
-static void on_made(void *arg, enum err err, const struct pg_result *r)
-{
-	struct usage_ship *s = arg;
-	char days[16];
-	const char *params[] = { days };
-
-	if (!is_answer(s, err))
-		return;
-	if (err == ERR_OK)
-		note_partitions(r, "made");
-	if (err != ERR_OK || s->config.retention_days == 0) {
-		partitions_end(s, err, r);
-		return;
-	}
-	snprintf(days, sizeof(days), "%u", s->config.retention_days);
-	query(s, SQL_DROP, 1, params, on_dropped);
-}
-
-static void make_partitions(struct usage_ship *s)
-{
-	char days[16];
-	const char *params[] = { days };
-
-	s->step = STEP_PARTITIONS;
-	snprintf(days, sizeof(days), "%d", DAYS_AHEAD);
-	query(s, SQL_MAKE, 1, params, on_made);
 }
 
 /* ---- the session ---- */
@@ -504,7 +483,7 @@ static void on_position(void *arg, enum err err, const struct pg_result *r)
 }
 
 /* What comes to the spool from now on its writer knows of. */
-static enum err count_one(struct usage_ship *s, struct usage_ship_item *items, size_t *n)
+static enum err count_one(struct usage_ship *s, struct usage_charge *charges, size_t *n)
 {
 	struct usage_position after;
 	struct usage_record r;
@@ -516,7 +495,7 @@ static enum err count_one(struct usage_ship *s, struct usage_ship_item *items, s
 	if (usage_position_cmp(after, s->count_end) > 0)
 		return ERR_NOT_FOUND;
 	if (usage_record_parse(text, &r) == ERR_OK)
-		items[(*n)++] = (struct usage_ship_item){ r.user, r.start_ms, r.billed_bytes };
+		charges[(*n)++] = (struct usage_charge){ r.user, r.start_ms, r.billed_bytes };
 	return ERR_OK;
 }
 
@@ -524,15 +503,15 @@ static enum err count_one(struct usage_ship *s, struct usage_ship_item *items, s
 static void on_count(void *arg)
 {
 	struct usage_ship *s = arg;
-	struct usage_ship_item items[SLICE];
+	struct usage_charge charges[SLICE];
 	enum err err = ERR_OK;
 	size_t n = 0;
 
 	for (int i = 0; i < SLICE && err == ERR_OK; i++)
-		err = count_one(s, items, &n);
+		err = count_one(s, charges, &n);
 	const int why = errno;
 	if (n > 0 && s->config.on_batch != NULL)
-		s->config.on_batch(s->config.arg, USAGE_SHIP_WAITING, items, n);
+		s->config.on_batch(s->config.arg, USAGE_SHIP_WAITING, charges, n);
 	if (err == ERR_OK) {
 		loop_defer(&s->count);
 	} else if (err != ERR_NOT_FOUND) {
@@ -561,7 +540,7 @@ static void apply_position(struct usage_ship *s, struct usage_position stored)
 	s->reader = usage_reader_new(s->config.spool, s->position);
 	CHECK(s->reader != NULL);
 	s->bad = (struct usage_position){ 0, 0 };
-	usage_batch_clear(&s->batch, s->position);
+	read_from(s, s->position);
 	look_at_next(s);
 	if (s->config.on_position != NULL)
 		s->config.on_position(s->config.arg, s->position);
@@ -620,13 +599,12 @@ static void start(struct usage_ship *s)
 		open_session(s);
 		return;
 	}
-	if (clock_mono_ns() >= s->partitions_ns) {
-		make_partitions(s);
+	if (usage_partitions_due(&s->partitions)) {
+		s->step = STEP_PARTITIONS;
+		usage_partitions_tend(&s->partitions);
 		return;
 	}
 	s->step = STEP_READING;
-	usage_reader_seek(s->reader, s->position);
-	usage_batch_clear(&s->batch, s->position);
 	loop_defer(&s->read);
 }
 
@@ -635,7 +613,7 @@ static void next(struct usage_ship *s)
 {
 	uint64_t waiting = usage_spool_bytes_after(s->config.spool, s->position);
 
-	if (s->status.oldest_ms == 0) {
+	if (s->status.oldest_ms == 0 && usage_position_cmp(s->next->end, s->position) == 0) {
 		rest(s);
 	} else if (waiting >= EAGER_BYTES || s->most < USAGE_BATCH_RECORDS || s->done != NULL) {
 		start(s);
@@ -654,7 +632,15 @@ static void on_tick(void *arg)
 {
 	struct usage_ship *s = arg;
 
-	if (s->step == STEP_IDLE && clock_mono_ns() >= s->partitions_ns)
+	if (s->step == STEP_IDLE && usage_partitions_due(&s->partitions))
+		start(s);
+}
+
+static void on_partitions(void *arg)
+{
+	struct usage_ship *s = arg;
+
+	if (s->step == STEP_PARTITIONS)
 		start(s);
 }
 
@@ -673,11 +659,20 @@ struct usage_ship *usage_ship_new(struct loop *loop, const struct usage_ship_con
 	s->dir = strdup(config->dir);
 	CHECK(s->dir != NULL);
 	s->most = USAGE_BATCH_RECORDS;
-	usage_batch_init(&s->batch);
+	s->partitions = (struct usage_partitions){ .loop = loop,
+		                                   .pg = config->pg,
+		                                   .retention_days = config->retention_days,
+		                                   .done = on_partitions,
+		                                   .arg = s };
+	usage_batch_init(&s->batches[0]);
+	usage_batch_init(&s->batches[1]);
+	s->sent = &s->batches[0];
+	s->next = &s->batches[1];
 	/* Until PostgreSQL says what it has: what comes from now on is not shipped. */
 	s->position = usage_spool_end(config->spool);
 	s->reader = usage_reader_new(config->spool, s->position);
 	CHECK(s->reader != NULL);
+	usage_batch_clear(s->next, s->position);
 	loop_timer_init(&s->timer, loop, on_timer, s);
 	loop_timer_init(&s->tick, loop, on_tick, s);
 	loop_timer_init(&s->deadline, loop, on_deadline, s);
@@ -697,7 +692,8 @@ void usage_ship_free(struct usage_ship *s)
 	loop_task_cancel(&s->read);
 	loop_task_cancel(&s->count);
 	usage_reader_free(s->reader);
-	usage_batch_free(&s->batch);
+	usage_batch_free(&s->batches[0]);
+	usage_batch_free(&s->batches[1]);
 	free(s->dir);
 	free(s);
 }
@@ -706,7 +702,7 @@ void usage_ship_up(struct usage_ship *s)
 {
 	s->up = true;
 	s->opened = false;
-	s->partitions_ns = 0;
+	s->partitions.due_ns = 0;
 	open_session(s);
 }
 
@@ -715,9 +711,8 @@ void usage_ship_down(struct usage_ship *s)
 	s->up = s->opened = s->taken = false;
 	s->step = STEP_DOWN;
 	loop_timer_stop(&s->timer);
-	loop_task_cancel(&s->read);
 	loop_task_cancel(&s->count);
-	usage_reader_seek(s->reader, s->position);
+	read_from(s, s->position);
 	finish(s);
 }
 
@@ -730,6 +725,8 @@ void usage_ship_kick(struct usage_ship *s)
 		next(s);
 	else if (s->step == STEP_GATHERING && usage_spool_bytes_after(s->config.spool, s->position) >= EAGER_BYTES)
 		start(s);
+	else
+		read_ahead(s);
 }
 
 void usage_ship_status(const struct usage_ship *s, struct usage_ship_status *out)

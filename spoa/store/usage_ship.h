@@ -7,14 +7,15 @@
  * quotas.current_bandwidth_* and api_keys.last_used_at, in the order of their keys, and writes where the batch ends. A
  * crash anywhere neither loses nor repeats a record.
  *
+ * While PostgreSQL works on a batch the next one is read and made, so that it waits for nothing but what comes.
+ *
  * A batch that PostgreSQL refuses for what is in it is halved until the bad record stands alone and is refused once
  * more; that one goes to the file `quarantine.usage` in the spool's folder (store/usage_quarantine.h) and is counted,
  * as does a text that is no record. Refusals that are not of the records (no disk, no rights, a missing table) are
  * tried again with a back-off, and told once a while. An address of a client that PostgreSQL does not know as one
  * becomes NULL.
  *
- * Partitions of request_logs are made some days ahead and dropped after the retention, at the connection and then every
- * hour.
+ * Between batches the partitions of request_logs are looked after (store/usage_partitions.h).
  */
 #pragma once
 
@@ -23,16 +24,10 @@
 
 #include "io/loop.h"
 #include "io/pg.h"
+#include "store/usage_charges.h"
 #include "usage/spool.h"
 
 struct usage_ship;
-
-/* What the keeper must know of a record to keep the months' bandwidth right. */
-struct usage_ship_item {
-	uint64_t user;
-	int64_t start_ms;
-	uint64_t billed_bytes;
-};
 
 enum usage_ship_event {
 	USAGE_SHIP_TAKEN = 0, /* the commit is about to be sent: PostgreSQL may have them from now on, or not */
@@ -52,9 +47,9 @@ struct usage_ship_config {
 	 * moment is told next, as WAITING, in pieces, between which the loop runs: it may be hours of records.
 	 */
 	void (*on_position)(void *arg, struct usage_position position);
-	/* Of each batch, when all that waits was told: TAKEN, and then DONE or BACK with the same items, or on_position
-	 * alone when the connection is lost. */
-	void (*on_batch)(void *arg, enum usage_ship_event event, const struct usage_ship_item *items, size_t n);
+	/* Of each batch, when all that waits was told: TAKEN, and then DONE or BACK with the same charges, or
+	 * on_position alone when the connection is lost. */
+	void (*on_batch)(void *arg, enum usage_ship_event event, const struct usage_charge *charges, size_t n);
 	void *arg;
 };
 

@@ -1,5 +1,7 @@
-/* The statements of usage_ship.c; what they call is in migrations/005_usage.sql. */
+/* The statements of usage_ship.c and usage_partitions.c; what they call is in migrations/005_usage.sql. */
 #pragma once
+
+#define USAGE_SQL_TIMEOUT_MS 60000
 
 /*
  * The server gives up before the client does, so that a slow statement is an error and not a lost connection; and it

@@ -75,13 +75,13 @@ static void on_turn(void *arg)
 	say("turn\n");
 }
 
-static void on_batch(void *arg, enum usage_ship_event event, const struct usage_ship_item *items, size_t n)
+static void on_batch(void *arg, enum usage_ship_event event, const struct usage_charge *charges, size_t n)
 {
 	static const char *const names[] = { "taken", "done", "back", "waiting" };
 	uint64_t bytes = 0;
 	(void)arg;
 	for (size_t i = 0; i < n; i++)
-		bytes += items[i].billed_bytes;
+		bytes += charges[i].bytes;
 	say("%s %zu %" PRIu64 "\n", names[event], n, bytes);
 	if (event == USAGE_SHIP_WAITING)
 		loop_defer(&turn);

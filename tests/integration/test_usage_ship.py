@@ -347,6 +347,45 @@ def test_a_refusal_that_is_not_of_the_records(db):
     db.check([parse(line) for line in db.listed()])
 
 
+@pytest.mark.parametrize("how", ("committed", "refused", "lost"))
+def test_what_comes_while_postgres_works_is_read_ahead(db, how):
+    """Of what was read on top of a batch nothing is lost and nothing comes twice, whatever becomes of that batch."""
+    users = db.users(20)
+    db.sql("ALTER TABLE request_logs ADD CONSTRAINT of_a_test CHECK (request_path <> '/bad')")
+    good = many("w", 20000, users)
+    texts = [text(rec) for rec in good]
+    texts.insert(300 if how == "refused" else 9000, text(record("bad", users[0], path="/bad")))
+    texts.insert(12000, "no record")
+    live = db.start(db.spool(), SHIP_SEGMENT="1000000")
+
+    def write(some):
+        live.stdin.write("".join(line + "\n" for line in some))
+        live.stdin.flush()
+
+    def waits():
+        return db.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'ship-live' "
+                      "AND datname = current_database() AND wait_event_type = 'Lock'") == [(1,)]
+
+    lock = psycopg2.connect(db.dsn, connect_timeout=10)
+    try:
+        lock.cursor().execute("LOCK TABLE usage_positions IN SHARE MODE" if how == "committed" else
+                              "LOCK TABLE request_logs IN SHARE MODE")
+        write(texts[:500])
+        wait_until(waits, what="PostgreSQL works on the first batch")
+        write(texts[500:])
+        time.sleep(0.5)
+        if how == "lost":
+            db.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'ship-live'")
+    finally:
+        lock.close()
+    out, _ = live.communicate(timeout=60)
+    assert live.returncode == 0, out
+    end = dict(word.split("=") for word in out.splitlines()[-1].split()[1:])
+    assert (end["shipped"], end["duplicates"], end["quarantined"], end["oldest"]) == ("20000", "0", "2", "0"), out
+    db.check(good)
+    db.check_bandwidth(good)
+
+
 def test_duplicates(db):
     users = db.users(3)
     first = many("d", 500, users)

@@ -22,7 +22,7 @@ HOUR = 3_600_000  # records, at 1,000/s
 SHIP_TIMEOUT = 300.0
 POLL = 0.05
 # Over UDP alone nothing holds the sender back: the rate is raised by this until datagrams or time are lost.
-RAISE, STEPS, STEP_SECONDS = 1.15, 10, 4.0
+RAISE, STEPS, STEP_SECONDS = 1.15, 10, 8.0
 # More than this is behind at the end of a step whose rate is too high. A batch takes most of a second.
 LAG_MOST = 2.0
 OVER = {"tcp": "TCP", "udp": "UDP", "tcp,udp": "TCP and UDP"}

@@ -34,10 +34,10 @@ static void test_rows(void **state)
 	add(&b, HEAD "unix:1\t/", 40);
 	add(&b, HEAD "fe80::1%eth0\t/", 50);
 	assert_int_equal(b.n, 5);
-	assert_int_equal(b.items[0].user, 5);
-	assert_int_equal(b.items[0].start_ms, INT64_C(1700000000123));
-	assert_int_equal(b.items[0].billed_bytes, 900);
-	assert_int_equal(b.items[1].user, 8);
+	assert_int_equal(b.charges[0].user, 5);
+	assert_int_equal(b.charges[0].start_ms, INT64_C(1700000000123));
+	assert_int_equal(b.charges[0].bytes, 900);
+	assert_int_equal(b.charges[1].user, 8);
 	assert_int_equal(b.oldest_ms, INT64_C(1600000000000));
 	assert_int_equal(b.end.offset, 50);
 	assert_int_equal(b.last_end.offset, 50);
