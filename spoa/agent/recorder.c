@@ -195,6 +195,7 @@ static void start_intake(struct recorder *r)
 {
 	const struct usage_intake_config config = {
 		.token = r->config.settings->usage_token,
+		.previous_token = r->config.settings->usage_previous_token,
 		.memory_max = (size_t)r->config.settings->usage_memory,
 		.spool = r->spool,
 		.charges = r->config.charges,

@@ -25,6 +25,7 @@ struct usage_intake {
 	struct loop *loop;
 	struct usage_intake_config config;
 	char token[TOKEN_MAX];
+	char previous_token[TOKEN_MAX];
 	struct usage_dedup *ids;
 	size_t count;
 	struct sv texts[BATCH_MAX];
@@ -175,9 +176,13 @@ bool usage_intake_line(struct usage_intake *in, struct sv line)
 {
 	struct usage_line_room room;
 	struct usage_record r;
+	enum usage_line_reason reason;
 
 	CHECK(!in->full);
-	switch (usage_line_read(line, sv_str(in->token), &room, &r)) {
+	reason = usage_line_read(line, sv_str(in->token), &room, &r);
+	if (reason == USAGE_LINE_TOKEN)
+		reason = usage_line_read(line, sv_str(in->previous_token), &room, &r);
+	switch (reason) {
 	case USAGE_LINE_OK:
 		add(in, &r);
 		return true;
@@ -247,8 +252,9 @@ struct usage_intake *usage_intake_new(struct loop *loop, const struct usage_inta
 	CHECK(config->memory_max >= USAGE_MEMORY_MIN);
 	in->loop = loop;
 	in->config = *config;
-	in->config.token = NULL;
+	in->config.token = in->config.previous_token = NULL;
 	CHECK(sv_copy(sv_str(config->token), in->token, sizeof(in->token)) == ERR_OK);
+	CHECK(sv_copy(sv_str(config->previous_token), in->previous_token, sizeof(in->previous_token)) == ERR_OK);
 	in->ids = usage_dedup_new(IDS_MAX);
 	in->queue = malloc(config->memory_max);
 	CHECK(in->ids != NULL && in->queue != NULL);

@@ -373,9 +373,13 @@ static enum err cross_check(const struct settings *s, char *error)
 	if (strncmp(s->usage_bind, "unix@", 5) == 0)
 		return fail(error, "%s: \"%s\" is not host:port, which is needed for UDP",
 		            settings_where(s, "usage.bind", where, sizeof(where)), s->usage_bind);
-	if (s->usage_token[strspn(s->usage_token, token_characters)] != '\0')
-		return fail(error, "%s: \"(hidden)\" may have letters of ASCII, digits, - and _ only",
-		            settings_where(s, "usage.token", where, sizeof(where)));
+	const struct {
+		const char *name, *value;
+	} tokens[] = { { "usage.token", s->usage_token }, { "usage.previous_token", s->usage_previous_token } };
+	for (size_t i = 0; i < sizeof(tokens) / sizeof(tokens[0]); i++)
+		if (tokens[i].value[strspn(tokens[i].value, token_characters)] != '\0')
+			return fail(error, "%s: \"(hidden)\" may have letters of ASCII, digits, - and _ only",
+			            settings_where(s, tokens[i].name, where, sizeof(where)));
 	if (s->haproxy_socket[0] != '\0' && s->haproxy_socket[0] != '/')
 		return fail(error, "%s: \"%s\" is not a path from the root",
 		            settings_where(s, "haproxy.socket", where, sizeof(where)), s->haproxy_socket);

@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import socket
 import subprocess
 import time
 
@@ -133,6 +134,66 @@ def test_reloads_and_restarts(gateway, targets):
         load.run_for(0.5)
     load.seen = {one: seen for one, seen in load.seen.items() if seen.status != 503}
     settle_and_check(gateway, load, targets)
+
+
+def test_haproxy_killed(gateway, targets):
+    """What can be lost by it: the requests that were running, at most one a connection. All else stays exact."""
+    gateway["haproxy"].restart()
+    with UsageLoad(gateway.address, targets, rate=RATE) as load:
+        load.wait(RATE)
+        alive = gateway["haproxy"].pids()
+        gateway["haproxy"].kill()
+        wait_until(lambda: not any(map(processes.is_alive, alive)), 10, "all of HAProxy has ended")
+        load.run_for(0.1)
+        gateway["haproxy"].start()
+        gateway["haproxy"].wait_ready()
+        load.wait(RATE)
+    assert 0 < len(load.failed)
+    load.seen = {one: seen for one, seen in load.seen.items() if seen.status != 503}
+    wait_shipped(gateway)
+    rows = gateway.sql("SELECT request_id, response_size_bytes FROM request_logs WHERE user_id = ANY (%s)",
+                       [[user.id for user in users_of(targets)]])
+    recorded = dict(rows)
+    assert len(recorded) == len(rows), "a request stands twice"
+    lost = [one for one in load.seen if one not in recorded]
+    print(f"{len(load.seen)} answers, {len(lost)} of them without a record; {len(load.failed)} requests without an answer")
+    assert len(lost) <= 8, "more than was running"
+    assert all(recorded[one] == seen.bytes for one, seen in load.seen.items() if one in recorded)
+    for user in users_of(targets):
+        check_sums(gateway, user)
+
+
+def test_the_token_is_changed(gateway, targets):
+    """First the agent, which takes the old one meanwhile, then HAProxy, then the agent again: no line is dropped."""
+    def reload(**settings):
+        gateway.settings.update(settings)
+        gateway.write_config()
+        before = gateway.logs()["agent.log"].count("reload: done")
+        gateway["agent"].reload()
+        wait_until(lambda: gateway.logs()["agent.log"].count("reload: done") > before, 30, "the reload")
+
+    old, new = gateway.settings["USAGE_TOKEN"], "the-new-token-of-a-test"
+    dropped = gateway.metrics().get("gateway_usage_records_total", result="bad_token")
+    with UsageLoad(gateway.address, targets, rate=RATE) as load:
+        load.wait(30)
+        reload(USAGE_TOKEN=new, USAGE_PREVIOUS_TOKEN=old)
+        load.wait(RATE)
+    assert not load.failed
+    settle_and_check(gateway, load, targets)
+    gateway["haproxy"].restart()
+    with UsageLoad(gateway.address, targets, rate=RATE) as load:
+        load.wait(30)
+        reload(USAGE_PREVIOUS_TOKEN="")
+        load.wait(RATE)
+    assert not load.failed
+    settle_and_check(gateway, load, targets)
+    assert gateway.metrics().get("gateway_usage_records_total", result="bad_token") == dropped
+    # From here on the old one is worth nothing.
+    fields = ["gwu1", old, *"xxxxxxxxx"]
+    host, _, port = gateway.settings["USAGE_BIND"].rpartition(":")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.sendto(("<134>1 t - h 1 - " + "\t".join(fields)).encode(), (host, int(port)))
+    wait_until(lambda: gateway.metrics().get("gateway_usage_records_total", result="bad_token") == dropped + 1)
 
 
 def test_a_spool_that_cannot_be_opened(fresh_stack, small_jpeg):

@@ -118,6 +118,7 @@ static void start_keeper(void)
 	assert_int_equal(usage_spool_open(&spool, &w.spool, error, sizeof(error)), ERR_OK);
 	const struct usage_intake_config config = {
 		.token = TOKEN,
+		.previous_token = "",
 		.memory_max = MEMORY_MAX,
 		.spool = w.spool,
 		.charges = w.charges,

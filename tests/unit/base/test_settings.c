@@ -124,6 +124,8 @@ static void test_errors_name_key_and_line(void **state)
 		{ "usage: {token: 0123456789abcde%f}\n",
 		  "t.yaml:1: usage.token: \"(hidden)\" may have letters of ASCII, digits, - and _ only" },
 		{ "usage: {token: 'a token with blanks'}\n", "t.yaml:1: usage.token: \"(hidden)\" may have" },
+		{ "usage: {previous_token: 'a token with blanks'}\n",
+		  "t.yaml:1: usage.previous_token: \"(hidden)\" may have" },
 		{ "usage: {retention_days: 36501}\n", "t.yaml:1: usage.retention_days: \"36501\" is not within" },
 		{ "usage: {memory: 1KB}\n", "t.yaml:1: usage.memory: \"1KB\" is not within" },
 		/* A batch of the intake has up to half a megabyte. */
