@@ -380,6 +380,9 @@ static enum err cross_check(const struct settings *s, char *error)
 		if (tokens[i].value[strspn(tokens[i].value, token_characters)] != '\0')
 			return fail(error, "%s: \"(hidden)\" may have letters of ASCII, digits, - and _ only",
 			            settings_where(s, tokens[i].name, where, sizeof(where)));
+	if (s->images_cache_mb > 0 && s->images_cache_max_object > s->images_cache_mb * (1024 * 1024 / 2))
+		return fail(error, "%s: is more than half of images.cache_mb",
+		            settings_where(s, "images.cache_max_object", where, sizeof(where)));
 	if (s->haproxy_socket[0] != '\0' && s->haproxy_socket[0] != '/')
 		return fail(error, "%s: \"%s\" is not a path from the root",
 		            settings_where(s, "haproxy.socket", where, sizeof(where)), s->haproxy_socket);

@@ -8,7 +8,7 @@ import socket
 from . import probe
 from .layout import find_program
 from .process import Part
-from .settings import size_bytes
+from .settings import duration_seconds, size_bytes
 
 
 class _Program(Part):
@@ -124,9 +124,11 @@ class HAProxy(Part):
         folder = self.layout.data(os.path.join(self.layout.root, "haproxy"))
         values = {name: stack.settings[name] for name in (
             "SERVER_PORT", "SERVER_READ_TIMEOUT", "SERVER_WRITE_TIMEOUT", "SERVER_CORS_ORIGINS", "API_TOKEN",
-            "USAGE_TOKEN")}
+            "USAGE_TOKEN", "IMAGES_CACHE_MB", "IMAGES_PUBLIC_SIGNED")}
         values.update({
             "UPLOADS_MAX_SIZE_BYTES": str(size_bytes(stack.settings["UPLOADS_MAX_SIZE"])),
+            "IMAGES_CACHE_OBJECT_BYTES": str(size_bytes(stack.settings["IMAGES_CACHE_MAX_OBJECT"])),
+            "IMAGES_CACHE_SECONDS": str(duration_seconds(stack.settings["IMAGES_CACHE_MAX_AGE"])),
             "API_SOCKET": stack.settings["API_BIND"],
             "AGENT_SPOP_1": workers[0],
             "AGENT_SPOP_2": workers[1 % len(workers)],

@@ -31,6 +31,14 @@ def size_bytes(text):
     return int(match[1]) * _SIZE_UNITS[match[2]]
 
 
+def duration_seconds(text):
+    """"10m" -> 600, as the programs read it, rounded up."""
+    match = re.fullmatch(r"(\d+)(ms|s|m|h)", text)
+    if not match:
+        raise StackError(f'settings: "{text}" is not a time with its unit, as 500ms, 30s, 5m or 1h')
+    return -(-int(match[1]) * {"ms": 1, "s": 1000, "m": 60000, "h": 3600000}[match[2]] // 1000)
+
+
 def to_yaml(table, values, backends):
     """The settings file: `values` by environment name, `backends` as (url, weight)."""
     lines = ["# Written by compose/local/stack at each start: changes here are lost. Set the environment instead."]

@@ -123,6 +123,8 @@ static void test_errors_name_key_and_line(void **state)
 		  "t.yaml:1: usage.token: \"(hidden)\" must have 16 to 64 characters" },
 		{ "usage: {token: 0123456789abcde%f}\n",
 		  "t.yaml:1: usage.token: \"(hidden)\" may have letters of ASCII, digits, - and _ only" },
+		{ "images: {cache_mb: 4, cache_max_object: 3MB}\n",
+		  "t.yaml:1: images.cache_max_object: is more than half of images.cache_mb" },
 		{ "usage: {token: 'a token with blanks'}\n", "t.yaml:1: usage.token: \"(hidden)\" may have" },
 		{ "usage: {previous_token: 'a token with blanks'}\n",
 		  "t.yaml:1: usage.previous_token: \"(hidden)\" may have" },
