@@ -257,6 +257,19 @@ static void reload_check(struct parent *p)
 	reload_end(p);
 }
 
+/* Names what the new settings have changed in vain. */
+static void warn_restart(const struct parent *p)
+{
+	size_t count;
+	const struct setting_info *table = settings_table(&count);
+
+	for (size_t i = 0; i < count; i++)
+		if ((table[i].flags & SETTING_RESTART) != 0 && !settings_equal(&p->reloaded, p->settings, i))
+			log_warn("reload: %s was changed, and needs a restart", table[i].name);
+	if ((p->reloaded.usage_token[0] == '\0') != (p->settings->usage_token[0] == '\0'))
+		log_warn("reload: whether there is a usage.token was changed, and needs a restart");
+}
+
 static void reload(struct parent *p)
 {
 	char error[SETTINGS_ERROR_MAX];
@@ -269,13 +282,7 @@ static void reload(struct parent *p)
 		log_error("reload: %s: the old settings stay", error);
 		return;
 	}
-	if (strcmp(p->reloaded.agent_spop_bind, p->settings->agent_spop_bind) != 0 ||
-	    strcmp(p->reloaded.metrics_bind, p->settings->metrics_bind) != 0 ||
-	    p->reloaded.metrics_enabled != p->settings->metrics_enabled ||
-	    strcmp(p->reloaded.usage_bind, p->settings->usage_bind) != 0 ||
-	    (p->reloaded.usage_token[0] == '\0') != (p->settings->usage_token[0] == '\0'))
-		log_warn("reload: agent.spop_bind, metrics.bind, metrics.enabled, usage.bind, and whether there is a "
-		         "usage.token, change with a restart only");
+	warn_restart(p);
 	if (strcmp(p->reloaded.agent_state_dir, p->settings->agent_state_dir) != 0) {
 		log_error("reload: agent.state_dir changes with a restart only: the old settings stay");
 		settings_free(&p->reloaded);

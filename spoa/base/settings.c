@@ -12,6 +12,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/nearest.h"
 #include "base/sv.h"
 
 #define SYSTEM_CONFIG   "/etc/imgproxy-gateway/config.yaml"
@@ -259,6 +260,25 @@ static enum err load_backends(struct loader *l, yaml_node_t *list)
 	return ERR_OK;
 }
 
+/* A setting that there is not, with the one that may be meant: a setting, or a section of them. */
+static enum err unknown(struct loader *l, const char *name, unsigned long line)
+{
+	struct nearest nearest;
+	size_t n = 0;
+
+	nearest_begin(&nearest, name);
+	for (size_t i = 0; i < TABLE_SIZE; i++) {
+		if (nearest_try(&nearest, table[i].name, strlen(table[i].name)))
+			n = strlen(table[i].name);
+		for (const char *dot = strchr(table[i].name, '.'); dot != NULL; dot = strchr(dot + 1, '.'))
+			if (nearest_try(&nearest, table[i].name, (size_t)(dot - table[i].name)))
+				n = (size_t)(dot - table[i].name);
+	}
+	if (nearest.name == NULL)
+		return fail(l->error, "%s:%lu: %s: unknown setting", l->file, line, name);
+	return fail(l->error, "%s:%lu: %s: unknown setting; is %.*s meant?", l->file, line, name, (int)n, nearest.name);
+}
+
 static enum err load_leaf(struct loader *l, const char *name, const yaml_node_t *key, const yaml_node_t *node)
 {
 	char where[SETTINGS_ERROR_MAX];
@@ -276,7 +296,7 @@ static enum err load_leaf(struct loader *l, const char *name, const yaml_node_t 
 		l->s->lines[i] = line_of(node);
 		return set_value(l->s, i, text, where, l->error);
 	}
-	return fail(l->error, "%s:%lu: %s: unknown setting", l->file, line_of(key), name);
+	return unknown(l, name, line_of(key));
 }
 
 static bool is_section(const char *name)
@@ -441,6 +461,28 @@ const char *settings_where(const struct settings *s, const char *name, char *buf
 			         name);
 	}
 	return buf;
+}
+
+const char *settings_origin(const struct settings *s, size_t i, char *buf, size_t size)
+{
+	if (s->lines[i] == 0)
+		snprintf(buf, size, "default");
+	else if (s->lines[i] == LINE_ENVIRONMENT)
+		snprintf(buf, size, "environment");
+	else
+		snprintf(buf, size, "line %lu", s->lines[i]);
+	return buf;
+}
+
+bool settings_equal(const struct settings *a, const struct settings *b, size_t i)
+{
+	const void *left = (const char *)a + offsets[i], *right = (const char *)b + offsets[i];
+
+	if (is_string(table[i].type)) {
+		const char *const *x = left, *const *y = right;
+		return strcmp(*x, *y) == 0;
+	}
+	return memcmp(left, right, table[i].type == SETTING_BOOL ? sizeof(bool) : sizeof(int64_t)) == 0;
 }
 
 static const char *environment(const char *name)

@@ -17,6 +17,7 @@
 enum setting_flag {
 	SETTING_SECRET = 1,     /* never printed */
 	SETTING_URL_SECRET = 2, /* printed without its password */
+	SETTING_RESTART = 4,    /* a running agent does not change it at a reload */
 	SETTING_OPTIONAL = 8,   /* may be empty; min counts for other values */
 };
 
@@ -94,6 +95,12 @@ void settings_free(struct settings *s);
  * when it has its default. For checks that only a program can make. Returns buf.
  */
 const char *settings_where(const struct settings *s, const char *name, char *buf, size_t size);
+
+/* The same of row i, short: "line 12" (of s->source), "environment" or "default". Returns buf. */
+const char *settings_origin(const struct settings *s, size_t i, char *buf, size_t size);
+
+/* Whether row i has one value in both. */
+bool settings_equal(const struct settings *a, const struct settings *b, size_t i);
 
 /*
  * Writes the value of row i as text into buf (size bytes): secrets as "(set)" or "", URLs without their password.

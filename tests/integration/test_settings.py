@@ -42,6 +42,18 @@ def test_config_show_has_the_whole_table(stack, written):
         assert shown[name]["environment"] == setting.env and shown[name]["default"] is True, name
 
 
+def test_config_show_says_where_a_value_comes_from(stack, written):
+    path = written("# first\nserver:\n  port: 8080\nlog:\n  level: warn\n")
+    shown = show(stack, path, {"LOG_LEVEL": "error", "REDIS_DB": "3"})["settings"]
+    assert (shown["server.port"]["origin"], shown["server.port"]["default"]) == ("line 3", True)
+    assert (shown["log.level"]["origin"], shown["log.level"]["value"]) == ("environment", "error")
+    assert shown["redis.db"]["origin"] == "environment" and shown["api.bind"]["origin"] == "default"
+    text = stack.run_program("gatewayctl", "--config", path, "config", "show", env={"REDIS_DB": "3"}).out
+    rows = {line.split()[0]: line.split() for line in text.splitlines()}
+    assert rows["server.port"][1:4] == ["line", "3", "8080"] and rows["redis.db"][1:] == ["environment", "3"]
+    assert path in text
+
+
 def test_the_document_has_the_whole_table():
     rows = re.findall(r"^\| `([a-z_.]+)` \| `([A-Z_0-9]+)` \| (.*?) \| (.*) \|$", read("docs/configuration.md"), re.MULTILINE)
     helps = dict(re.findall(r'^SETTING\(\w+,\s*\w+,\s*"([^"]*)",.*?"((?:[^"\\]|\\.)*)"\)$',
