@@ -96,11 +96,11 @@ static int run_child(const struct child_options *child, const struct settings *s
 	static char name[32];
 
 	if (strcmp(child->role, "keeper") == 0) {
-		log_init("gateway-agent/keeper", (enum log_level)settings->log_level);
+		log_init("gateway-agent/keeper", (enum log_level)settings->log_level, settings_log_format(settings));
 		return keeper_run(settings, (unsigned)child->slot);
 	}
 	snprintf(name, sizeof(name), "gateway-agent/verdict-%u", (unsigned)child->index + 1);
-	log_init(name, (enum log_level)settings->log_level);
+	log_init(name, (enum log_level)settings->log_level, settings_log_format(settings));
 	return verdict_run(settings, (unsigned)child->index, (unsigned)child->slot);
 }
 
@@ -192,7 +192,7 @@ int main(int argc, char **argv)
 		puts("ok");
 		code = EXIT_SUCCESS;
 	} else {
-		log_init("gateway-agent", (enum log_level)settings.log_level);
+		log_init("gateway-agent", (enum log_level)settings.log_level, settings_log_format(&settings));
 		code = child.role != NULL ? run_child(&child, &settings) : run_parent(options.config, &settings);
 	}
 	settings_free(&settings);

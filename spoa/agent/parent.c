@@ -241,7 +241,7 @@ static void reload_check(struct parent *p)
 	memset(&p->reloaded, 0, sizeof(p->reloaded));
 	close(p->config_fd);
 	p->config_fd = p->reload_config_fd;
-	log_init("gateway-agent", (enum log_level)p->settings->log_level);
+	log_init("gateway-agent", (enum log_level)p->settings->log_level, settings_log_format(p->settings));
 	for (unsigned i = 0; i < p->count; i++) {
 		struct worker *w = &p->workers[i];
 		struct proc *old = w->current;

@@ -163,7 +163,7 @@ bool usage_intake_ready(const struct usage_intake *in)
 	return !in->full;
 }
 
-static void log_line(struct usage_intake *in, const char *what)
+static void log_dropped(struct usage_intake *in, const char *what)
 {
 	uint64_t skipped;
 
@@ -188,14 +188,14 @@ bool usage_intake_line(struct usage_intake *in, struct sv line)
 		return true;
 	case USAGE_LINE_TOKEN:
 		count_result(in, AGENT_USAGE_TOKEN);
-		log_line(in, "it does not carry usage.token");
+		log_dropped(in, "it does not carry usage.token");
 		return false;
 	case USAGE_LINE_NOBODY:
 		count_result(in, AGENT_USAGE_NOBODY);
 		return true;
 	default:
 		count_result(in, AGENT_USAGE_FORM);
-		log_line(in, "it is not of the form that haproxy.cfg gives it");
+		log_dropped(in, "it is not of the form that haproxy.cfg gives it");
 		return false;
 	}
 }

@@ -147,7 +147,7 @@ int main(int argc, char **argv)
 		settings_free(&settings);
 		return 0;
 	}
-	log_init("gateway-api", (enum log_level)settings.log_level);
+	log_init("gateway-api", (enum log_level)settings.log_level, settings_log_format(&settings));
 	status = run(&settings);
 	settings_free(&settings);
 	return status;

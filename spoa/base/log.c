@@ -8,11 +8,13 @@
 
 static const char *program_name = "gateway";
 static enum log_level least = LOG_INFO;
+static enum log_format line_format = LOG_TEXT;
 
 static const char *const level_names[] = { "debug", "info", "warn", "error" };
 
-void log_init(const char *program, enum log_level level)
+void log_init(const char *program, enum log_level level, enum log_format format)
 {
+	line_format = format;
 	program_name = program;
 	least = level;
 }
@@ -33,30 +35,11 @@ enum err log_level_parse(const char *word, enum log_level *out)
 	return ERR_INVALID;
 }
 
-/* Escapes control bytes in place of printing them; returns the length of what dst holds. */
-static size_t escape(const char *src, char *dst, size_t size)
-{
-	static const char hex[] = "0123456789abcdef";
-	size_t n = 0;
-
-	for (; *src != '\0' && n + 5 < size; src++) {
-		unsigned char c = (unsigned char)*src;
-		if (c >= 0x20 && c != 0x7f) {
-			dst[n++] = (char)c;
-			continue;
-		}
-		dst[n++] = '\\';
-		dst[n++] = 'x';
-		dst[n++] = hex[c >> 4];
-		dst[n++] = hex[c & 15];
-	}
-	return n;
-}
-
 void log_write(enum log_level level, const char *fmt, ...)
 {
-	char text[1024];
-	char line[1400];
+	char text[LOG_TEXT_MAX + 1];
+	char moment[40];
+	char line[LOG_LINE_MAX];
 	struct timespec ts;
 	struct tm tm;
 	va_list ap;
@@ -68,15 +51,21 @@ void log_write(enum log_level level, const char *fmt, ...)
 	va_end(ap);
 	clock_gettime(CLOCK_REALTIME, &ts);
 	gmtime_r(&ts.tv_sec, &tm);
-	size_t n = strftime(line, sizeof(line), "%Y-%m-%dT%H:%M:%S", &tm);
-	n += (size_t)snprintf(line + n, sizeof(line) - n, ".%03ldZ %s %s[%d]: ", ts.tv_nsec / 1000000,
-	                      level_names[level], program_name, (int)getpid());
-	n += escape(text, line + n, sizeof(line) - n - 1);
-	line[n++] = '\n';
+	size_t n = strftime(moment, sizeof(moment), "%Y-%m-%dT%H:%M:%S", &tm);
+	snprintf(moment + n, sizeof(moment) - n, ".%03ldZ", ts.tv_nsec / 1000000);
+	n = log_line(line, line_format, moment, level, program_name, (int)getpid(), text);
 	/* One write, so that lines of several processes do not mix. A log that cannot be written has nowhere to say so.
 	 */
 	ssize_t written = write(STDERR_FILENO, line, n);
 	(void)written;
+}
+
+enum err log_format_parse(const char *word, enum log_format *out)
+{
+	if (strcmp(word, "text") != 0 && strcmp(word, "json") != 0)
+		return ERR_INVALID;
+	*out = word[0] == 'j' ? LOG_JSON : LOG_TEXT;
+	return ERR_OK;
 }
 
 bool log_gate(struct log_gate *gate, uint64_t now_ns, uint64_t interval_ns, uint64_t *skipped)

@@ -386,7 +386,11 @@ static const char token_characters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 static enum err cross_check(const struct settings *s, char *error)
 {
 	char where[SETTINGS_ERROR_MAX / 2];
+	enum log_format format;
 
+	if (log_format_parse(s->log_format, &format) != ERR_OK)
+		return fail(error, "%s: \"%s\" is not text or json",
+		            settings_where(s, "log.format", where, sizeof(where)), s->log_format);
 	if (strcmp(s->database_driver, "postgres") != 0)
 		return fail(error, "%s: \"%s\" is not supported, only postgres",
 		            settings_where(s, "database.driver", where, sizeof(where)), s->database_driver);
@@ -483,6 +487,14 @@ bool settings_equal(const struct settings *a, const struct settings *b, size_t i
 		return strcmp(*x, *y) == 0;
 	}
 	return memcmp(left, right, table[i].type == SETTING_BOOL ? sizeof(bool) : sizeof(int64_t)) == 0;
+}
+
+enum log_format settings_log_format(const struct settings *s)
+{
+	enum log_format format;
+
+	CHECK(log_format_parse(s->log_format, &format) == ERR_OK);
+	return format;
 }
 
 static const char *environment(const char *name)

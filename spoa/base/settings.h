@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #include "base/err.h"
+#include "base/log.h"
 
 enum setting_flag {
 	SETTING_SECRET = 1,     /* never printed */
@@ -101,6 +102,9 @@ const char *settings_origin(const struct settings *s, size_t i, char *buf, size_
 
 /* Whether row i has one value in both. */
 bool settings_equal(const struct settings *a, const struct settings *b, size_t i);
+
+/* log.format, which has been checked. */
+enum log_format settings_log_format(const struct settings *s);
 
 /*
  * Writes the value of row i as text into buf (size bytes): secrets as "(set)" or "", URLs without their password.

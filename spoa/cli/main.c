@@ -11,6 +11,6 @@ int main(int argc, char **argv)
 
 	/* A closed pipe is told as a failed write, with its exit code. */
 	signal(SIGPIPE, SIG_IGN);
-	log_init("gatewayctl", LOG_WARN);
+	log_init("gatewayctl", LOG_WARN, LOG_TEXT);
 	return cli_run(&io, argc, argv);
 }

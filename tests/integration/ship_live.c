@@ -249,7 +249,7 @@ int main(int argc, char **argv)
 	char error[512];
 	bool bench = argc == 5 && strcmp(argv[1], "--bench") == 0;
 
-	log_init("ship-live", LOG_INFO);
+	log_init("ship-live", LOG_INFO, LOG_TEXT);
 	if (argc == 3 && strcmp(argv[1], "--list") == 0)
 		return list(argv[2]);
 	if ((argc != 2 && !bench) || getenv("SHIP_DSN") == NULL) {

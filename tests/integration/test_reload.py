@@ -1,5 +1,6 @@
 """New processes with the present program and settings take over without one failed request, or the old ones stay."""
 
+import json
 import re
 import signal
 
@@ -88,6 +89,17 @@ def change_file(gateway, old, new):
     return text[:text.index(old)].count("\n") + 1
 
 
+def test_the_format_changes_at_a_reload(gateway):
+    log = AgentLog(gateway)
+    processes.reload(gateway, LOG_FORMAT="json", LOG_LEVEL="debug")
+    processes.reload(gateway, LOG_FORMAT="text", LOG_LEVEL="info")
+    lines = [json.loads(line) for line in log.text().splitlines() if line.startswith("{")]
+    assert {line["level"] for line in lines} >= {"debug", "info"}
+    assert {"gateway-agent", "gateway-agent/keeper"} <= {line["program"] for line in lines}
+    assert any(line["msg"] == "reload: done" and line["pid"] == gateway["agent"].pid for line in lines)
+    assert all(line.startswith("{") or line.startswith("time=") for line in log.text().splitlines())
+
+
 @pytest.mark.parametrize("old, new, says", [
     ('level: "info"', 'level: "loud"', r"log\.level"),
     ('freeze_timeout: "2s"', 'freeze_timeout: "soon"', r"agent\.freeze_timeout"),
@@ -99,10 +111,10 @@ def test_broken_settings(gateway, load, old, new, says):
     try:
         with load() as running:
             gateway["agent"].reload()
-            log.wait(r"error .*reload: .*the old settings stay")
+            log.wait(r"level=error .*reload: .*the old settings stay")
             running.wait(100)
         check_clean(running)
-        said = [text for text in log.text().splitlines() if " error " in text]
+        said = [text for text in log.text().splitlines() if " level=error " in text]
         assert len(said) == 1, said
         assert re.search(says, said[0]) and re.search(rf"\b{line}\b", said[0]), f"line {line}: {said[0]}"
         assert processes.pids(gateway) == before
@@ -183,13 +195,13 @@ def test_log_level(gateway, load):
     with load() as running:
         processes.reload(gateway, LOG_LEVEL="debug")
         try:
-            log.wait(r" debug gateway-agent/verdict-1\[\d+\]")
+            log.wait(r" level=debug program=gateway-agent/verdict-1 pid=\d+ ")
         finally:
             processes.reload(gateway, LOG_LEVEL="info")
         running.wait(50)
     check_clean(running)
     quiet = AgentLog(gateway)
     processes.kill_worker(gateway, 0, signal.SIGTERM)
-    quiet.wait("ended by itself: status=0")
+    quiet.wait("ended by itself\" status=0")
     processes.wait_all_up(gateway)
-    assert " debug " not in quiet.text()
+    assert " level=debug " not in quiet.text()

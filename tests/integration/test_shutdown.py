@@ -194,7 +194,7 @@ def test_answers_leave_before_the_disconnect(gateway, key, whom):
         assert exit_code(gateway, 10) == 0
     else:
         wait_until(lambda: processes.worker(gateway, 1) not in (None, pid), what="a new worker")
-        assert f"verdict-2: pid={pid} ended by itself: status=0" in gateway.logs()["agent.log"]
+        assert f"verdict-2: pid={pid} ended by itself\" status=0" in gateway.logs()["agent.log"]
 
 
 def test_idle_connections_get_a_disconnect(gateway):
@@ -262,7 +262,7 @@ def refused(gateway, config, timeout=20):
         processes.signal_all([agent.pid], signal.SIGTERM)
         _, said = agent.communicate(timeout=20)
         pytest.fail(f"it started all the same:\n{said}")
-    lines = [line for line in said.splitlines() if line and " info " not in line]
+    lines = [line for line in said.splitlines() if line and " level=info " not in line]
     assert agent.returncode == 1 and len(lines) == 1, f"exit code {agent.returncode}:\n{said}"
     return lines[0]
 

@@ -234,7 +234,7 @@ def test_people_read_of_failures_alone_and_of_no_token(usage):
     bad = stack.get(IMAGE + "?query=secret", stack.api_key)
     receiver.of(bad)
     log = stack.logs()["haproxy.log"]
-    assert f"id={bad.header('X-Request-ID')}" in log and good.header("X-Request-ID") not in log
+    assert f" status=503 " in log and f"request_id={bad.header('X-Request-ID')}" in log and good.header("X-Request-ID") not in log
     assert stack.settings["USAGE_TOKEN"] not in log and "gwu1" not in log and "query" not in log
     # Whatever the other tests made HAProxy say.
     assert stack.settings["USAGE_TOKEN"] not in "".join(stack.logs().values())

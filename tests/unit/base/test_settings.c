@@ -111,6 +111,7 @@ static void test_errors_name_key_and_line(void **state)
 		{ "metrics: {enabled: yes}\n", "t.yaml:1: metrics.enabled: \"yes\" is not true or false" },
 		{ "metrics: {bind: localhost}\n",
 		  "t.yaml:1: metrics.bind: \"localhost\" is not host:port or unix@PATH" },
+		{ "log: {format: yaml}\n", "t.yaml:1: log.format: \"yaml\" is not text or json" },
 		{ "log: {level: loud}\n", "t.yaml:1: log.level: \"loud\" is not debug, info, warn or error" },
 		{ "database: {driver: mysql123}\n",
 		  "t.yaml:1: database.driver: \"mysql123\" is not supported, only postgres" },

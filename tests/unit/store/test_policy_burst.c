@@ -168,6 +168,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_names_of_tables, setup_calm, teardown_calm),
 		cmocka_unit_test_setup_teardown(test_bad_allow_list_refuses, setup_calm, teardown_calm),
 	};
-	log_init("test", (enum log_level)(LOG_ERROR + 1)); /* the bad row is meant */
+	log_init("test", (enum log_level)(LOG_ERROR + 1), LOG_TEXT); /* the bad row is meant */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -142,6 +142,6 @@ static void test_model(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_model) };
-	log_init("test", (enum log_level)(LOG_ERROR + 1)); /* the failures are meant */
+	log_init("test", (enum log_level)(LOG_ERROR + 1), LOG_TEXT); /* the failures are meant */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

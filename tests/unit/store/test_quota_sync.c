@@ -493,6 +493,6 @@ int main(void)
 		T(test_learning),
 		T(test_half_done),
 	};
-	log_init("test", (enum log_level)(LOG_ERROR + 1)); /* the failures are meant */
+	log_init("test", (enum log_level)(LOG_ERROR + 1), LOG_TEXT); /* the failures are meant */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
