@@ -6,6 +6,7 @@
 #include <zlib.h>
 
 #include "base/cursor.h"
+#include "base/hex.h"
 #include "base/hmac.h"
 
 _Static_assert(KEY_HASH_SIZE == HMAC_SHA256_SIZE, "a hash is one HMAC");
@@ -128,7 +129,6 @@ enum err key_hash(struct key_hasher *h, struct sv body, uint8_t out[KEY_HASH_SIZ
 
 enum err key_hash_hex(struct key_hasher *h, struct sv text, char hex[KEY_HASH_HEX])
 {
-	static const char digits[] = "0123456789abcdef";
 	uint8_t hash[KEY_HASH_SIZE];
 	struct key_parts parts;
 
@@ -137,38 +137,11 @@ enum err key_hash_hex(struct key_hasher *h, struct sv text, char hex[KEY_HASH_HE
 		err = key_hash(h, parts.body, hash);
 	if (err != ERR_OK)
 		return err;
-	for (size_t i = 0; i < KEY_HASH_SIZE; i++) {
-		hex[2 * i] = digits[hash[i] >> 4];
-		hex[2 * i + 1] = digits[hash[i] & 15];
-	}
-	hex[2 * KEY_HASH_SIZE] = '\0';
+	hex_encode(hash, sizeof(hash), hex);
 	return ERR_OK;
-}
-
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
 }
 
 enum err key_hash_from_hex(struct sv hex, uint8_t out[KEY_HASH_SIZE])
 {
-	uint8_t hash[KEY_HASH_SIZE];
-
-	if (hex.n != sizeof(hash) * 2)
-		return ERR_INVALID;
-	for (size_t i = 0; i < sizeof(hash); i++) {
-		int high = hex_digit(hex.p[2 * i]);
-		int low = hex_digit(hex.p[2 * i + 1]);
-		if (high < 0 || low < 0)
-			return ERR_INVALID;
-		hash[i] = (uint8_t)(high << 4 | low);
-	}
-	memcpy(out, hash, sizeof(hash));
-	return ERR_OK;
+	return hex_decode(hex, out, KEY_HASH_SIZE);
 }
