@@ -116,11 +116,12 @@ static enum verdict_code step_scope(struct decision *d)
 
 static enum verdict_code step_whitelist(struct decision *d)
 {
-	if (d->user->allow_bytes == 0)
+	struct sv allow = policy_user_allow(d->user);
+
+	if (allow.n == 0)
 		return VERDICT_ALLOW;
-	return d->req->has_address && cidr_set_contains(d->user->allow, d->user->allow_bytes, d->req->address)
-	               ? VERDICT_ALLOW
-	               : VERDICT_IP_NOT_ALLOWED;
+	return d->req->has_address && cidr_set_contains(allow.p, allow.n, d->req->address) ? VERDICT_ALLOW
+	                                                                                   : VERDICT_IP_NOT_ALLOWED;
 }
 
 static enum verdict_code step_url(struct decision *d)

@@ -20,7 +20,7 @@
 /* Of users and of keys each; those who ask often are far fewer than those who may. */
 #define FOUND_SLOTS 16384
 #define HUGE_PAGE   ((size_t)2 << 20)
-_Static_assert(FOUND_SLOTS * 128 % ((size_t)2 << 20) == 0, "whole huge pages");
+_Static_assert(FOUND_SLOTS * 256 % ((size_t)2 << 20) == 0, "whole huge pages");
 
 /* What lies under META_KEY in `meta`. */
 struct meta {
@@ -38,18 +38,19 @@ static const char *const table_names[POLICY_TABLES] = {
 
 /*
  * A record as it is since the commit of that number, or where it lies. A look-up of LMDB touches some ten cache lines
- * of a big table, one after the other; this one touches two that lie side by side. Pages of users and keys are written
- * anew, and their old ones used again, by commits that change these tables alone, so what was found stays true over the
- * commits of the months' counters, which come several times a second.
+ * of a big table, one after the other; this one touches two or three that lie side by side, for a key with its signing
+ * key and for a user with short lists all four. Pages of users and keys are written anew, and their old ones used
+ * again, by commits that change these tables alone, so what was found stays true over the commits of the months'
+ * counters, which come several times a second.
  */
 struct found {
 	uint64_t id;
 	uint64_t changes;
 	const void *record; /* the copy, or in the file when it is longer */
 	size_t size;
-	uint8_t copy[96];
+	uint8_t copy[224];
 };
-_Static_assert(sizeof(struct found) == 128, "two cache lines");
+_Static_assert(sizeof(struct found) == 256, "four cache lines");
 
 struct policy_db {
 	char path[PATH_LEN];
@@ -351,13 +352,15 @@ const struct policy_user *policy_db_user(struct policy_db *db, uint64_t id)
 	size_t stored = 0;
 	const struct policy_user *user = lookup(db, POLICY_USERS, id, sizeof(*user), &stored);
 
-	return user != NULL && user->allow_bytes <= stored - sizeof(*user) ? user : NULL;
+	return user != NULL && policy_user_whole(user, stored) ? user : NULL;
 }
 
 const struct policy_key *policy_db_key(struct policy_db *db, uint64_t id)
 {
 	size_t stored = 0;
-	return lookup(db, POLICY_KEYS, id, sizeof(struct policy_key), &stored);
+	const struct policy_key *key = lookup(db, POLICY_KEYS, id, sizeof(*key), &stored);
+
+	return key != NULL && policy_key_whole(key, stored) ? key : NULL;
 }
 
 const struct policy_usage *policy_db_usage(struct policy_db *db, uint64_t id)

@@ -7,9 +7,9 @@
  * the same table is looked up. A change is one transaction; readers see all of it or nothing. Each process opens the
  * file for itself, after its fork. The file must lie on a local disk.
  *
- * Inside: `meta` (layout, generation), `users` (user id → struct policy_user with its allow list), `keys` (key id →
- * struct policy_key), `usage` (user id → struct policy_usage); ids are 64 bit integers in host order. A file of another
- * layout is emptied by the writer when it opens it, and not readable.
+ * Inside: `meta` (layout, generation), `users` (user id → struct policy_user with its lists), `keys` (key id → struct
+ * policy_key with its signing key), `usage` (user id → struct policy_usage); ids are 64 bit integers in host order. A
+ * file of another layout is emptied by the writer when it opens it, and not readable.
  *
  * `usage` is no copy of PostgreSQL's rows: loads and generations leave it alone, and the records of users who are gone
  * stay.
@@ -58,8 +58,8 @@ MUST_CHECK enum err policy_db_renew(struct policy_db *db);
 void policy_db_release(struct policy_db *db);
 
 /*
- * NULL when there is none, its layout is another, or it is cut off (a user's: before the end of its allow list). Only
- * between policy_db_renew() and policy_db_release().
+ * NULL when there is none, its layout is another, or it has not the bytes that it says (policy_user_whole(),
+ * policy_key_whole()). Only between policy_db_renew() and policy_db_release().
  */
 const struct policy_user *policy_db_user(struct policy_db *db, uint64_t id);
 const struct policy_key *policy_db_key(struct policy_db *db, uint64_t id);

@@ -61,15 +61,16 @@ static void commit(struct policy_load *l)
 /* A row that no record can hold is left out, and so refused: it must not keep all the others from being read. */
 static enum err merge_row(struct policy_load *l, const struct pg_result *r, size_t row)
 {
-	struct policy_key key;
+	union policy_key_row key;
+	size_t size;
 	uint64_t id;
 
 	if (l->table == POLICY_USERS) {
 		if (policy_rows_user(r, row, &id, &l->user) == ERR_OK)
 			return policy_db_merge(l->db, id, l->user.user, l->user.size);
-	} else if (policy_rows_key(r, row, &id, &key) == ERR_OK) {
-		l->unusable_keys += (key.flags & KEY_USABLE) == 0;
-		return policy_db_merge(l->db, id, &key, sizeof(key));
+	} else if (policy_rows_key(r, row, &id, &key, &size) == ERR_OK) {
+		l->unusable_keys += (key.key.flags & KEY_USABLE) == 0;
+		return policy_db_merge(l->db, id, &key, size);
 	}
 	policy_rows_log_bad(l->table, r, row);
 	return ERR_OK;

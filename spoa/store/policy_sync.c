@@ -69,8 +69,9 @@ static const struct {
 	const char *name;
 	enum policy_table table;
 } sources[] = {
-	{ "users", POLICY_USERS },  { "api_keys", POLICY_KEYS },      { "rate_limits", POLICY_USERS },
-	{ "quotas", POLICY_USERS }, { "ip_whitelist", POLICY_USERS },
+	{ "users", POLICY_USERS },          { "api_keys", POLICY_KEYS },      { "rate_limits", POLICY_USERS },
+	{ "quotas", POLICY_USERS },         { "ip_whitelist", POLICY_USERS }, { "allowed_sources", POLICY_USERS },
+	{ "image_policies", POLICY_USERS },
 };
 
 static void next_work(struct policy_sync *s);
@@ -179,14 +180,15 @@ static void start_load(struct policy_sync *s)
 
 static enum err apply_row(struct policy_sync *s, const struct pg_result *r, size_t row)
 {
-	struct policy_key key;
+	union policy_key_row key;
+	size_t size;
 	uint64_t id;
 
 	if (s->read_table == POLICY_USERS) {
 		if (policy_rows_user(r, row, &id, &s->user) == ERR_OK)
 			return policy_db_put(s->db, POLICY_USERS, id, s->user.user, s->user.size);
-	} else if (policy_rows_key(r, row, &id, &key) == ERR_OK)
-		return policy_db_put(s->db, POLICY_KEYS, id, &key, sizeof(key));
+	} else if (policy_rows_key(r, row, &id, &key, &size) == ERR_OK)
+		return policy_db_put(s->db, POLICY_KEYS, id, &key, size);
 	policy_rows_log_bad(s->read_table, r, row);
 	return ERR_OK;
 }

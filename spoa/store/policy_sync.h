@@ -3,11 +3,11 @@
  *
  * On every new connection it listens first and compares generations. When the file has the database's generation with
  * the same stamp, nothing is read; otherwise all users and keys are read in one REPEATABLE READ transaction and merged
- * into the file as one change. Afterwards each notification (migrations/002_policy_notify.sql, 003_limits.sql) makes it
- * read the rows that it names; those that gather while a query is under way are read together, and more than some ten
- * thousand at a time, or those of an unknown table, with everything. Generations follow each other without a gap: a
- * notification that is missing shows with the next one, or with the comparison that is made every few seconds, and then
- * everything is read.
+ * into the file as one change. Afterwards each notification (migrations/002_policy_notify.sql, 003_limits.sql,
+ * 007_tenants.sql) makes it read the rows that it names; those that gather while a query is under way are read
+ * together, and more than some ten thousand at a time, or those of an unknown table, with everything. Generations
+ * follow each other without a gap: a notification that is missing shows with the next one, or with the comparison that
+ * is made every few seconds, and then everything is read.
  */
 #pragma once
 

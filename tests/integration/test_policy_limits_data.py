@@ -1,7 +1,8 @@
-"""Limits, quotas and allow lists on their way from PostgreSQL to policy.mdb: what moves the generation, and what the
-record of the user says afterwards. The records are read from the file, as a verdict reads them."""
+"""Limits, quotas, lists, bounds of images and signing keys on their way from PostgreSQL to policy.mdb: what moves the
+generation, and what the record says afterwards. The records are read from the file, as a verdict reads them."""
 
 import collections
+import concurrent.futures
 import ipaddress
 import os
 import struct
@@ -13,16 +14,19 @@ import pytest
 from helpers import wait_until
 
 # spoa/policy/record.h, in the order of this host; a CIDR set: spoa/base/cidr.h.
-LAYOUT = 2
-USER = struct.Struct("=BBBBIQQQQQ")
-KEY_HEAD = struct.Struct("=BB")
+LAYOUT = 3
+USER = struct.Struct("=BBBBIIIIIIIIIQQQQQQ")
+KEY = struct.Struct("=BBHIQq32s")
 KEY_ACTIVE = 1
-DEFAULT = 2**64 - 1
+SIGNING = 92
+DEFAULT, BOUND_DEFAULT = 2**64 - 1, 2**32 - 1
 MB = 2**20
 ACTIVE, SHADOW_MINUTE, SHADOW_HOUR, SHADOW_REQUESTS, SHADOW_BANDWIDTH = 1, 2, 4, 8, 16
+REQUIRE_EXPIRES, NO_EXPIRES_REQUIRED = 1, 2
 
-Record = collections.namedtuple("Record", "flags reset_day minute hour burst requests bytes allow")
-BARE = Record(ACTIVE, 0, DEFAULT, DEFAULT, 0, DEFAULT, DEFAULT, [])
+Record = collections.namedtuple("Record", "flags reset_day minute hour burst requests bytes allow storage dimension dpr zoom"
+                                          " blur quality expires sources presets")
+BARE = Record(ACTIVE, 0, DEFAULT, DEFAULT, 0, DEFAULT, DEFAULT, [], DEFAULT, *[BOUND_DEFAULT] * 5, 0, [], [])
 
 
 def blocks(data):
@@ -36,6 +40,17 @@ def blocks(data):
         for _ in range(count):
             found.append(f"{ipaddress.ip_address(data[at:at + size])}/{data[at + size]}")
             at += size + 1
+    return found
+
+
+def entries(data):
+    """The entries of a list, as texts."""
+    found = []
+    while data:
+        length, = struct.unpack_from("=H", data)
+        assert 0 < length <= len(data) - 2
+        found.append(data[2:2 + length].decode("ascii"))
+        data = data[2 + length:]
     return found
 
 
@@ -56,9 +71,18 @@ class Policy:
         data = self.get(b"users", [user.id])[0]
         if data is None:
             return None
-        version, flags, reset_day, _, allow, minute, hour, burst, requests, size = USER.unpack_from(data)
-        assert version == LAYOUT and len(data) == USER.size + allow
-        return Record(flags, reset_day, minute, hour, burst, requests, size, blocks(data[USER.size:]))
+        (version, flags, reset_day, expires, allow, sources, presets, dimension, dpr, zoom, blur, quality, _, minute, hour,
+         burst, requests, size, storage) = USER.unpack_from(data)
+        assert version == LAYOUT and len(data) == USER.size + allow + sources + presets
+        lists = data[USER.size:]
+        return Record(flags, reset_day, minute, hour, burst, requests, size, blocks(lists[:allow]), storage, dimension, dpr,
+                      zoom, blur, quality, expires, entries(lists[allow:allow + sources]), entries(lists[allow + sources:]))
+
+    def signing(self, key_id):
+        """The sealed signing key of a key; b"" when it has none."""
+        data = self.get(b"keys", [key_id])[0]
+        assert KEY.unpack_from(data)[3] == len(data) - KEY.size
+        return data[KEY.size:]
 
 
 @pytest.fixture
@@ -68,14 +92,19 @@ def policy(stack):
 
 @pytest.fixture
 def user(stack, db):
-    """With a row in each of the three tables."""
+    """With a row in each of the five tables."""
     user = stack.make_user()
     run(db, "INSERT INTO rate_limits (user_id, requests_per_minute, requests_per_hour) VALUES (%s, NULL, NULL)",
         user.id)
     run(db, "INSERT INTO quotas (user_id, monthly_requests, monthly_bandwidth_mb) VALUES (%s, 5, NULL)", user.id)
     run(db, "INSERT INTO ip_whitelist (user_id, ip_cidr) VALUES (%s, '10.0.0.0/8')", user.id)
+    run(db, "INSERT INTO allowed_sources (user_id, prefix) VALUES (%s, 'https://a.example/')", user.id)
+    run(db, "INSERT INTO image_policies (user_id, max_quality, presets) VALUES (%s, 80, '{thumb}')", user.id)
     stack.settle()
     return user
+
+
+OF_USER = BARE._replace(requests=5, allow=["10.0.0.0/8"], quality=80, sources=["https://a.example/"], presets=["thumb"])
 
 
 def run(db, query, *args):
@@ -120,27 +149,45 @@ def test_user_without_rows(stack, policy):
     ("DELETE FROM ip_whitelist", {"allow": []}),
     ("DELETE FROM quotas", {"requests": DEFAULT}),
     ("DELETE FROM rate_limits", {}),
+    ("UPDATE quotas SET storage_mb = 5", {"storage": 5 * MB}),
+    ("UPDATE quotas SET storage_mb = 0", {"storage": 0}),
+    ("UPDATE allowed_sources SET prefix = 's3://b-1/x/'", {"sources": ["s3://b-1/x/"]}),
+    ("DELETE FROM allowed_sources", {"sources": []}),
+    ("UPDATE image_policies SET max_dimension = 1000000", {"dimension": 10**6}),
+    ("UPDATE image_policies SET max_dpr = 1.5", {"dpr": 1500}),
+    ("UPDATE image_policies SET max_zoom = 1000", {"zoom": 10**6}),
+    ("UPDATE image_policies SET max_blur = 0.001", {"blur": 1}),
+    ("UPDATE image_policies SET max_blur = 0", {"blur": 0}),
+    ("UPDATE image_policies SET max_quality = NULL", {"quality": BOUND_DEFAULT}),
+    ("UPDATE image_policies SET require_expires = true", {"expires": REQUIRE_EXPIRES}),
+    ("UPDATE image_policies SET require_expires = false", {"expires": NO_EXPIRES_REQUIRED}),
+    ("UPDATE image_policies SET presets = '{b,a}'", {"presets": ["b", "a"]}),
+    ("UPDATE image_policies SET presets = '{}'", {"presets": []}),
+    ("UPDATE image_policies SET presets = NULL", {"presets": []}),
+    ("DELETE FROM image_policies", {"quality": BOUND_DEFAULT, "presets": []}),
 ])
 def test_each_column_of_the_policy(stack, db, policy, user, change, wanted):
-    base = BARE._replace(requests=5, allow=["10.0.0.0/8"])
-    assert policy.user(user) == base
+    assert policy.user(user) == OF_USER
     before = generation(db)
     run(db, f"{change} WHERE user_id = %s", user.id)
     assert generation(db) == before + 1
     stack.settle()
-    assert policy.user(user) == base._replace(**wanted)
+    assert policy.user(user) == OF_USER._replace(**wanted)
 
 
 @pytest.mark.parametrize("change", [
     "UPDATE quotas SET current_requests = current_requests + 1, current_bandwidth_mb = 7 WHERE user_id = %(user)s",
     "UPDATE quotas SET warned_requests = 80, warned_bandwidth = 100 WHERE user_id = %(user)s",
     "UPDATE quotas SET reset_at = now() + interval '1 day', updated_at = now() WHERE user_id = %(user)s",
-    "UPDATE quotas SET storage_mb = 5 WHERE user_id = %(user)s",
     "UPDATE quotas SET monthly_requests = monthly_requests, reset_day = reset_day WHERE user_id = %(user)s",
     "UPDATE rate_limits SET updated_at = now() WHERE user_id = %(user)s",
     "UPDATE rate_limits SET burst = burst WHERE user_id = %(user)s",
     "UPDATE ip_whitelist SET description = 'office', created_at = now() WHERE user_id = %(user)s",
     "UPDATE api_keys SET last_used_at = now() WHERE user_id = %(user)s",
+    "UPDATE allowed_sources SET description = 'shop', created_at = now() WHERE user_id = %(user)s",
+    "UPDATE image_policies SET max_quality = max_quality, updated_at = now() WHERE user_id = %(user)s",
+    "INSERT INTO image_policies (user_id) VALUES (%(bare)s)",
+    "DELETE FROM allowed_sources WHERE user_id = -1",
     "UPDATE backends SET is_healthy = NOT is_healthy, last_health_check = now()",
     "DELETE FROM ip_whitelist WHERE user_id = -1",
     "INSERT INTO quotas (user_id, monthly_requests, monthly_bandwidth_mb, current_requests)"
@@ -168,7 +215,7 @@ def test_counters_do_not_wait_for_a_change(stack, db, user):
         other.close()
 
 
-@pytest.mark.parametrize("table", ["rate_limits", "quotas", "ip_whitelist"])
+@pytest.mark.parametrize("table", ["rate_limits", "quotas", "ip_whitelist", "allowed_sources", "image_policies"])
 def test_truncate(stack, db, policy, user, table):
     """Everything is read anew; what others had in the table is put back."""
     db.autocommit = False
@@ -180,8 +227,9 @@ def test_truncate(stack, db, policy, user, table):
     db.commit()
     stack.settle()
     try:
-        wanted = BARE._replace(burst=3, requests=5, allow=["10.0.0.0/8"])
-        gone = {"rate_limits": {"burst": 0}, "quotas": {"requests": DEFAULT}, "ip_whitelist": {"allow": []}}[table]
+        wanted = OF_USER._replace(burst=3)
+        gone = {"rate_limits": {"burst": 0}, "quotas": {"requests": DEFAULT}, "ip_whitelist": {"allow": []},
+                "allowed_sources": {"sources": []}, "image_policies": {"quality": BOUND_DEFAULT, "presets": []}}[table]
         assert policy.user(user) == wanted._replace(**gone)
     finally:
         run(db, f"INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM saved")
@@ -201,19 +249,26 @@ def test_rows_at_once(stack, db, policy, user):
     run(db, "UPDATE users SET is_active = false WHERE id = %s", user.id)
     run(db, "INSERT INTO ip_whitelist (user_id, ip_cidr) SELECT %s, unnest(%s::cidr[])", user.id,
         ["10.1.0.0/16", "192.0.2.7", "::/0", "::ffff:198.51.100.0/120"])
+    run(db, "INSERT INTO allowed_sources (user_id, prefix) SELECT %s, unnest(%s)", user.id,
+        ["s3://bucket/", "http://b.example:8080/x/", "abs://c/%20"])
+    run(db, "UPDATE image_policies SET max_dpr = 2, max_blur = 0.25, require_expires = true, presets = '{a.b,c_d,thumb}'"
+            " WHERE user_id = %s", user.id)
     db.commit()
     stack.settle()
-    assert policy.user(user) == Record(SHADOW_HOUR | SHADOW_BANDWIDTH, 15, 10, DEFAULT, 20, 5, DEFAULT,
-                                       ["10.0.0.0/8", "192.0.2.7/32", "198.51.100.0/24", "::/0"])
+    assert policy.user(user) == OF_USER._replace(
+        flags=SHADOW_HOUR | SHADOW_BANDWIDTH, reset_day=15, minute=10, burst=20, dpr=2000, blur=250, expires=REQUIRE_EXPIRES,
+        allow=["10.0.0.0/8", "192.0.2.7/32", "198.51.100.0/24", "::/0"], presets=["a.b", "c_d", "thumb"],
+        sources=["abs://c/%20", "http://b.example:8080/x/", "https://a.example/", "s3://bucket/"])
 
 
 def test_row_moves_to_another_user(stack, db, policy, user):
     """Both are read again."""
     other = stack.make_user()
     run(db, "UPDATE ip_whitelist SET user_id = %s WHERE user_id = %s", other.id, user.id)
+    run(db, "UPDATE allowed_sources SET user_id = %s WHERE user_id = %s", other.id, user.id)
     stack.settle()
-    assert policy.user(user).allow == []
-    assert policy.user(other).allow == ["10.0.0.0/8"]
+    assert policy.user(user) == OF_USER._replace(allow=[], sources=[])
+    assert policy.user(other) == BARE._replace(allow=["10.0.0.0/8"], sources=["https://a.example/"])
 
 
 def test_deleted_users(stack, db, policy, user):
@@ -246,6 +301,123 @@ def test_long_allow_list(stack, db, policy, user):
     assert policy.user(user).allow == ["10.0.2.0/24"]
 
 
+# ---- sources, bounds of images and signing keys ----------------------------------------------------------------------
+
+PREFIX = "https://host-{:04}.example/" + "x" * (512 - len("https://host-0000.example/"))
+
+
+def test_as_many_sources_and_presets_as_there_may_be(stack, db, policy, user):
+    """By notification, and again by a full load; then they shrink."""
+    prefixes = [PREFIX.format(i) for i in range(1000)]
+    presets = [f"{i:03}".rjust(64, "p") for i in range(100)]
+    run(db, "DELETE FROM allowed_sources WHERE user_id = %s", user.id)
+    run(db, "INSERT INTO allowed_sources (user_id, prefix) SELECT %s, unnest(%s)", user.id, prefixes[::-1])
+    run(db, "UPDATE image_policies SET presets = %s WHERE user_id = %s", presets, user.id)
+    stack.settle()
+    wanted = OF_USER._replace(sources=prefixes, presets=presets)
+    assert policy.user(user) == wanted
+    before = loads(stack)
+    run(db, "SELECT policy_changed('users', NULL)")
+    stack.settle()
+    wait_until(lambda: loads(stack) > before, what="everything is read")
+    assert policy.user(user) == wanted
+    with pytest.raises(psycopg2.errors.CheckViolation) as caught:
+        run(db, "INSERT INTO allowed_sources (user_id, prefix) VALUES (%s, 'https://one.more/')", user.id)
+    assert caught.value.diag.constraint_name == "allowed_sources_most"
+    run(db, "DELETE FROM allowed_sources WHERE user_id = %s AND prefix > %s", user.id, PREFIX.format(1))
+    run(db, "UPDATE image_policies SET presets = presets[1:1] WHERE user_id = %s", user.id)
+    stack.settle()
+    assert policy.user(user) == OF_USER._replace(sources=prefixes[:2], presets=presets[:1])
+
+
+def test_two_at_once_do_not_pass_the_bound(stack, db, policy, user):
+    """Each sees 999 and adds one that the other does not see."""
+    run(db, "INSERT INTO allowed_sources (user_id, prefix) SELECT %s, unnest(%s)", user.id,
+        [f"https://host-{i}.example/" for i in range(998)])
+    other = psycopg2.connect(stack.settings["DB_DSN"], connect_timeout=10)
+    add = "INSERT INTO allowed_sources (user_id, prefix) VALUES (%s, %s)"
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    try:
+        run(other, add, user.id, "https://first.example/")
+        second = pool.submit(run, db, add, user.id, "https://second.example/")
+        wait_until(lambda: stack.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                                     " AND query LIKE 'INSERT INTO allowed_sources%'") == [(1,)], what="the second waits")
+        other.commit()
+    finally:
+        other.close()
+    with pytest.raises(psycopg2.errors.CheckViolation):
+        second.result(30)
+    stack.settle()
+    assert len(policy.user(user).sources) == 1000
+
+
+@pytest.mark.parametrize("prefix", [
+    "", "https://", "https://a.example", "ftp://a.example/", "local:///a", "HTTPS://a.example/", "https://A.example/",
+    "https://u@a.example/", "https://a.example/#x", "https://a.example/\\x", "https://a.example/ x", "https://a.example/\u00e4",
+    "https://a.example/\n", "https:///x", "https://a.example/" + "x" * 495, "xhttps://a.example/",
+])
+def test_prefixes_that_are_none(db, user, prefix):
+    with pytest.raises(psycopg2.errors.CheckViolation):
+        run(db, "INSERT INTO allowed_sources (user_id, prefix) VALUES (%s, %s)", user.id, prefix)
+
+
+@pytest.mark.parametrize("change", [
+    "max_dimension = 0", "max_dimension = 1000001", "max_dpr = 0.999", "max_dpr = 1000.001", "max_zoom = 0", "max_blur = -0.001",
+    "max_blur = 1000.001", "max_quality = 0", "max_quality = 101", "presets = '{a,NULL}'", "presets = '{\"\"}'",
+    "presets = '{a b}'", "presets = '{\"a,b\"}'", "presets = '{a:b}'", "presets = '{{a,b},{c,d}}'",
+    "presets = array_fill('a'::text, ARRAY[101])", "presets = ARRAY[repeat('a', 65)]",
+])
+def test_bounds_that_are_none(db, user, change):
+    with pytest.raises(psycopg2.errors.CheckViolation):
+        run(db, f"UPDATE image_policies SET {change} WHERE user_id = %s", user.id)
+
+
+def test_signing_key(stack, db, policy, user):
+    """The record of a key is as long as it was before, unless it has a signing key."""
+    key = stack.make_key(user)
+    assert policy.signing(key.id) == b"" and KEY.size == 56
+    sealed = bytes(range(SIGNING))
+    before = generation(db)
+    run(db, "UPDATE api_keys SET signing = %s WHERE id = %s", sealed, key.id)
+    assert generation(db) == before + 1
+    stack.settle()
+    assert policy.signing(key.id) == sealed
+    loaded = loads(stack)
+    run(db, "SELECT policy_changed('users', NULL)")
+    wait_until(lambda: loads(stack) > loaded, what="everything is read")
+    assert policy.signing(key.id) == sealed
+    run(db, "UPDATE api_keys SET signing = NULL WHERE id = %s", key.id)
+    stack.settle()
+    assert policy.signing(key.id) == b""
+    for size in (0, 91, 93):
+        with pytest.raises(psycopg2.errors.CheckViolation):
+            run(db, "UPDATE api_keys SET signing = %s WHERE id = %s", b"x" * size, key.id)
+
+
+def test_file_of_the_layout_before_is_filled_anew(fresh_stack):
+    """An agent of this build finds a complete file of layout 2: it must take nothing from it."""
+    stack = fresh_stack()
+    user, policy = stack.make_user(), Policy(stack)
+    stack.settle()
+    stack["agent"].stop()
+    with lmdb.open(policy.path, subdir=False, max_dbs=8, map_size=8 << 30) as env:
+        with env.begin(env.open_db(b"meta", integerkey=True), write=True) as txn:
+            meta = txn.get(struct.pack("=Q", 1))
+            assert struct.unpack_from("=II", meta) == (LAYOUT, 1)
+            txn.put(struct.pack("=Q", 1), struct.pack("=I", 2) + meta[4:])
+        for table in (b"users", b"keys"):
+            with env.begin(env.open_db(table, integerkey=True), write=True) as txn:
+                for each, data in list(txn.cursor()):
+                    txn.put(each, b"\x02" + data[1:])
+                txn.put(struct.pack("=Q", 2**40), b"\x02" + bytes(200))
+    before = loads(stack)
+    stack.start_parts("agent")
+    assert loads(stack) == before + 1
+    assert policy.user(user) == BARE
+    assert policy.get(b"users", [2**40]) == policy.get(b"keys", [2**40]) == [None]
+    assert stack.get("/img/unsafe/w:1/plain/local:///none.jpg", stack.make_key(user)).code == "not_found"
+
+
 # ---- many rows -------------------------------------------------------------------------------------------------------
 
 
@@ -262,7 +434,7 @@ def test_statement_with_many_users(stack, db, policy, count):
     run(db, "INSERT INTO rate_limits (user_id, requests_per_minute) SELECT unnest(%s::bigint[]), 77", ids)
     stack.settle()
     records = policy.get(b"users", ids)
-    assert len(records) == count and {USER.unpack_from(each)[5] for each in records} == {77}
+    assert len(records) == count and {USER.unpack_from(each)[13] for each in records} == {77}
     assert loads(stack) - before == (1 if count > 10000 else 0)
     steps = 1 if count > 10000 else -(-count // 100)
     assert run(db, "SELECT generation FROM policy_generation")[0][0] == generation + steps
@@ -282,7 +454,7 @@ def test_burst(stack, db, policy, user):
             f" {min(ids)} AND {max(ids)} LOOP UPDATE api_keys SET is_active = false WHERE id = k; END LOOP; END $$")
     assert generation(db) == before[1] + count
     stack.settle(60)
-    assert {KEY_HEAD.unpack_from(each)[1] & KEY_ACTIVE for each in policy.get(b"keys", ids)} == {0}
+    assert {KEY.unpack_from(each)[1] & KEY_ACTIVE for each in policy.get(b"keys", ids)} == {0}
     assert loads(stack) == before[0]
     run(db, "DELETE FROM api_keys WHERE id = ANY (%s)", ids)
     stack.settle()

@@ -232,7 +232,7 @@ static void test_order_of_limits(void **state)
 	w->req.api_key = sv_str(w->text);
 
 	assert_int_equal(cidr_parse(SV("198.51.100.0/24"), &block), ERR_OK);
-	cidr_set_build(&block, 1, w->user.allow, &size);
+	cidr_set_build(&block, 1, w->user.lists, &size);
 	w->user.allow_bytes = (uint32_t)size;
 	w->url = VERDICT_URL_INVALID;
 	w->user.per_minute = w->user.per_hour = w->user.month_requests = w->user.month_bytes = 1;
@@ -275,7 +275,7 @@ static void test_whitelist(void **state)
 
 	assert_int_equal(cidr_parse(SV("192.0.2.0/29"), &blocks[0]), ERR_OK);
 	assert_int_equal(cidr_parse(SV("2001:db8::/32"), &blocks[1]), ERR_OK);
-	cidr_set_build(blocks, 2, w->user.allow, &size);
+	cidr_set_build(blocks, 2, w->user.lists, &size);
 	w->user.allow_bytes = (uint32_t)size;
 	assert_int_equal(decide(w).code, VERDICT_IP_NOT_ALLOWED);
 	set_address(w, 7);

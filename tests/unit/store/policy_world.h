@@ -22,7 +22,8 @@
 #define QUERIES 64
 #define NOTES   64
 #define COPIES  8
-#define COLUMNS 13
+#define COLUMNS 22
+#define CELL    640
 #define HASH    "abababababababababababababababababababababababababababababababab"
 
 struct row {
@@ -33,6 +34,10 @@ struct row {
 	unsigned minute;
 	unsigned requests;
 	int allow; /* so many blocks; -1: one that nobody understands */
+	unsigned storage;
+	unsigned dimension;
+	int sources;  /* so many prefixes; -1: too long a one */
+	bool signing; /* of a key: it has a signing key */
 };
 
 /* A database: what a snapshot sees. */
@@ -44,7 +49,7 @@ struct model {
 };
 
 struct query {
-	char sql[1024];
+	char sql[2048];
 	char *param; /* NULL: none */
 	pg_query_cb *cb;
 	void *arg;
@@ -52,7 +57,7 @@ struct query {
 
 struct pg_result {
 	size_t rows;
-	char cells[KEYS + 1][COLUMNS][72];
+	char cells[KEYS + 1][COLUMNS][CELL];
 	bool nulls[KEYS + 1][COLUMNS];
 };
 
@@ -148,29 +153,44 @@ const char *__wrap_pg_result_error(const struct pg_result *r)
 
 static inline void add_row(struct pg_result *r, bool keys, int id, const struct row *row)
 {
-	char(*cell)[72] = r->cells[r->rows];
+	char(*cell)[CELL] = r->cells[r->rows];
 	bool *null = r->nulls[r->rows];
 
 	memset(null, 0, sizeof(r->nulls[0]));
-	snprintf(cell[0], 72, "%s%d", row->odd ? "-" : "", id);
+	snprintf(cell[0], CELL, "%s%d", row->odd ? "-" : "", id);
 	if (keys) {
-		snprintf(cell[1], 72, "1");
-		snprintf(cell[2], 72, HASH);
-		snprintf(cell[3], 72, "read");
-		snprintf(cell[4], 72, "%s", row->active ? "t" : "f");
+		snprintf(cell[1], CELL, "1");
+		snprintf(cell[2], CELL, HASH);
+		snprintf(cell[3], CELL, "read");
+		snprintf(cell[4], CELL, "%s", row->active ? "t" : "f");
 		null[5] = true;
+		null[6] = !row->signing;
+		for (size_t i = 0; i < SEALED_SIZE; i++)
+			snprintf(cell[6] + 2 * i, 3, "%02x", (unsigned)id);
 	} else {
-		/* As POLICY_ROWS_USERS has them: limits from 2 on, quotas from 7 on, the allow list. */
+		/* As POLICY_ROWS_USERS has them: limits from 2 on, quotas from 7 on, the allow list, storage, bounds of
+		 * images from 14 on, the sources. */
 		memset(null + 2, true, COLUMNS - 2);
-		snprintf(cell[1], 72, "%s", row->active ? "t" : "f");
-		snprintf(cell[2], 72, "%u", row->minute);
+		snprintf(cell[1], CELL, "%s", row->active ? "t" : "f");
+		snprintf(cell[2], CELL, "%u", row->minute);
 		null[2] = row->minute == 0;
-		snprintf(cell[7], 72, "%u", row->requests);
+		snprintf(cell[7], CELL, "%u", row->requests);
 		null[7] = row->requests == 0;
 		null[12] = row->allow == 0;
-		snprintf(cell[12], 72, "%s", row->allow < 0 ? "10.0.0.0/16,what" : "");
+		snprintf(cell[12], CELL, "%s", row->allow < 0 ? "10.0.0.0/16,what" : "");
 		for (int i = 0; i < row->allow; i++)
-			snprintf(cell[12] + strlen(cell[12]), 72 - strlen(cell[12]), "%s10.%d.0.0/16", i > 0 ? "," : "",
+			snprintf(cell[12] + strlen(cell[12]), CELL - strlen(cell[12]), "%s10.%d.0.0/16",
+			         i > 0 ? "," : "", i);
+		snprintf(cell[13], CELL, "%u", row->storage);
+		null[13] = row->storage == 0;
+		snprintf(cell[14], CELL, "%u", row->dimension);
+		null[14] = row->dimension == 0;
+		null[21] = row->sources == 0;
+		snprintf(cell[21], CELL, "%*d", row->sources < 0 ? POLICY_SOURCE_MAX + 1 : 0, 0);
+		for (char *blank = cell[21]; *blank == ' ';)
+			*blank++ = '0';
+		for (int i = 0; i < row->sources; i++)
+			snprintf(cell[21] + (i > 0 ? strlen(cell[21]) : 0), 72, "%shttps://host-%d/", i > 0 ? " " : "",
 			         i);
 	}
 	r->rows++;
@@ -236,8 +256,8 @@ static inline enum err execute(const struct query *q, struct pg_result *r)
 	} else if (strncmp(q->sql, "LISTEN", 6) == 0) {
 		w.listening = true;
 	} else if (strstr(q->sql, "FROM policy_generation") != NULL) {
-		snprintf(r->cells[0][0], 72, "%" PRIu64, m->generation);
-		snprintf(r->cells[0][1], 72, "%036" PRIu64, m->stamp);
+		snprintf(r->cells[0][0], CELL, "%" PRIu64, m->generation);
+		snprintf(r->cells[0][1], CELL, "%036" PRIu64, m->stamp);
 		r->rows = 1;
 	} else if (strncmp(q->sql, "FETCH", 5) == 0) {
 		fetch_rows(strstr(q->sql, "policy_keys") != NULL, r);
@@ -305,7 +325,7 @@ static inline void deliver_one(void)
 
 static inline void check_row(const struct row *row, bool found, bool active, const char *what, int id)
 {
-	bool wanted = row->exists && !row->odd && row->allow >= 0;
+	bool wanted = row->exists && !row->odd && row->allow >= 0 && row->sources >= 0;
 	if (found != wanted || (found && active != row->active))
 		fail_msg("%s %d: found=%d active=%d, wanted=%d active=%d", what, id, found, active, wanted,
 		         row->active);
@@ -317,14 +337,18 @@ static inline void check_limits(const struct row *row, const struct policy_user 
 	const uint8_t bytes[4] = { 10, (uint8_t)row->allow, 0, 1 };
 
 	if (u->per_minute != (row->minute != 0 ? row->minute : POLICY_DEFAULT) ||
-	    u->month_requests != (row->requests != 0 ? row->requests : POLICY_DEFAULT))
+	    u->month_requests != (row->requests != 0 ? row->requests : POLICY_DEFAULT) ||
+	    u->storage_bytes != (row->storage != 0 ? (uint64_t)row->storage << 20 : POLICY_DEFAULT) ||
+	    u->max_dimension != (row->dimension != 0 ? row->dimension : POLICY_BOUND_DEFAULT))
 		fail_msg("user %d: limits of another row", id);
+	if (u->sources_bytes != (unsigned)row->sources * POLICY_ENTRY_SIZE(sizeof("https://host-0/") - 1))
+		fail_msg("user %d: a list of %u bytes for %d sources", id, (unsigned)u->sources_bytes, row->sources);
 	if (u->allow_bytes != (row->allow > 0 ? 8 + (unsigned)row->allow * 5 : 0))
 		fail_msg("user %d: an allow list of %u bytes for %d blocks", id, (unsigned)u->allow_bytes, row->allow);
 	assert_int_equal(cidr_addr(sv_from(bytes, sizeof(bytes)), addr), ERR_OK);
-	assert_false(cidr_set_contains(u->allow, u->allow_bytes, addr));
+	assert_false(cidr_set_contains(u->lists, u->allow_bytes, addr));
 	addr[13]--;
-	assert_true(row->allow == 0 || cidr_set_contains(u->allow, u->allow_bytes, addr));
+	assert_true(row->allow == 0 || cidr_set_contains(u->lists, u->allow_bytes, addr));
 }
 
 /* Usage is the keeper's own: it is there whatever was loaded meanwhile. */
@@ -352,6 +376,8 @@ static inline bool check(void)
 	for (int id = 1; same && id <= KEYS; id++) {
 		const struct policy_key *k = policy_db_key(w.db, (uint64_t)id);
 		check_row(&w.live.keys[id], k != NULL, k != NULL && (k->flags & KEY_ACTIVE) != 0, "key", id);
+		if (k != NULL && w.live.keys[id].signing != (policy_key_signing(k).p != NULL))
+			fail_msg("key %d: the signing key is another row's", id);
 	}
 	for (int id = 1; same && id <= USERS; id++) {
 		const struct policy_user *u = policy_db_user(w.db, (uint64_t)id);

@@ -116,10 +116,11 @@ static void test_names_of_tables(void **state)
 		bool known;
 		bool keys;
 	} names[] = {
-		{ "users", true, false },          { "api_keys", true, true },
-		{ "rate_limits", true, false },    { "quotas", true, false },
-		{ "ip_whitelist", true, false },   { "backends", false, false },
-		{ "ip_whitelists", false, false }, { "", false, false },
+		{ "users", true, false },           { "api_keys", true, true },
+		{ "rate_limits", true, false },     { "quotas", true, false },
+		{ "ip_whitelist", true, false },    { "backends", false, false },
+		{ "allowed_sources", true, false }, { "image_policies", true, false },
+		{ "ip_whitelists", false, false },  { "", false, false },
 	};
 
 	(void)state;

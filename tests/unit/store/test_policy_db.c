@@ -235,7 +235,7 @@ static struct policy_user *make_user(size_t n, uint8_t mark)
 	u->flags = USER_ACTIVE;
 	u->allow_bytes = (uint32_t)n;
 	u->per_minute = mark;
-	memset(u->allow, mark, n);
+	memset(u->lists, mark, n);
 	return u;
 }
 
@@ -258,7 +258,7 @@ static void check_user(const struct policy_user *u, size_t n, uint8_t mark)
 	assert_int_equal(u->allow_bytes, n);
 	assert_int_equal(u->per_minute, mark);
 	for (size_t i = 0; i < n; i++)
-		assert_int_equal(u->allow[i], mark);
+		assert_int_equal(u->lists[i], mark);
 }
 
 static void test_user_with_its_allow_list(void **state)
@@ -270,7 +270,7 @@ static void test_user_with_its_allow_list(void **state)
 	put_user(f->w, 1, 0, head, 1);
 	put_user(f->w, 2, 5, head + 5, 2);
 	put_user(f->w, 3, 300000, head + 300000, 3);
-	/* Cut off, in the list and before it; what stands behind the list is of no one. */
+	/* Cut off, in the list and before it; and one that is longer than its list. */
 	put_user(f->w, 4, 5, head + 4, 4);
 	put_user(f->w, 5, 300000, head, 5);
 	put_user(f->w, 6, 0, head - 1, 6);
@@ -288,8 +288,102 @@ static void test_user_with_its_allow_list(void **state)
 	assert_null(policy_db_user(f->r, 4));
 	assert_null(policy_db_user(f->r, 5));
 	assert_null(policy_db_user(f->r, 6));
-	check_user(policy_db_user(f->r, 7), 3, 7);
+	assert_null(policy_db_user(f->r, 7));
 	assert_null(policy_db_user(f->r, 8));
+}
+
+/* Three lists behind the record, one after the other; each must be there to its end, whatever the sum is. */
+static void test_user_with_all_lists(void **state)
+{
+	struct fixture *f = *state;
+	struct policy_user *u = make_user(30, 1);
+
+	u->allow_bytes = 5;
+	u->sources_bytes = 10;
+	u->presets_bytes = 15;
+	for (uint8_t i = 0; i < 30; i++)
+		u->lists[i] = i;
+	assert_int_equal(policy_db_begin(f->w), ERR_OK);
+	for (size_t n = 0; n <= 30; n++)
+		assert_int_equal(policy_db_put(f->w, POLICY_USERS, 1 + n, u, sizeof(*u) + n), ERR_OK);
+	u->sources_bytes = UINT32_MAX - 4; /* with the other two it is 15 again, in 32 bits */
+	assert_int_equal(policy_db_put(f->w, POLICY_USERS, 100, u, sizeof(*u) + 15), ERR_OK);
+	free(u);
+	commit_generation(f->w, 1);
+	assert_int_equal(policy_db_renew(f->r), ERR_OK);
+	for (size_t n = 0; n < 30; n++)
+		assert_null(policy_db_user(f->r, 1 + n));
+	assert_null(policy_db_user(f->r, 100));
+	for (int again = 0; again < 2; again++) {
+		const struct policy_user *found = policy_db_user(f->r, 31);
+		assert_non_null(found);
+		struct sv allow = policy_user_allow(found), sources = policy_user_sources(found);
+		struct sv presets = policy_user_presets(found);
+		assert_int_equal(allow.n, 5);
+		assert_int_equal(sources.n, 10);
+		assert_int_equal(presets.n, 15);
+		assert_int_equal(allow.p[0], 0);
+		assert_int_equal(sources.p[0], 5);
+		assert_int_equal(presets.p[0], 15);
+		assert_int_equal(presets.p[14], 29);
+	}
+}
+
+/* Lengths around the copy that a reader keeps, and what LMDB takes for one value. */
+static void test_users_of_any_size(void **state)
+{
+	static const size_t sizes[] = { 0, 1, 8, 135, 136, 137, 138, 2000, 4096, 520 * 1024, 3 * 1024 * 1024 };
+	enum { SIZES = sizeof(sizes) / sizeof(sizes[0]) };
+	struct fixture *f = *state;
+
+	assert_int_equal(policy_db_begin(f->w), ERR_OK);
+	for (size_t i = 0; i < SIZES; i++)
+		put_user(f->w, 1 + i, sizes[i], sizeof(struct policy_user) + sizes[i], (uint8_t)(i + 1));
+	commit_generation(f->w, 1);
+	assert_int_equal(policy_db_renew(f->r), ERR_OK);
+	for (int again = 0; again < 2; again++)
+		for (size_t i = 0; i < SIZES; i++)
+			check_user(policy_db_user(f->r, 1 + i), sizes[i], (uint8_t)(i + 1));
+}
+
+/* With the signing key behind it, or without; nothing between, and nothing more. */
+static void test_key_with_its_signing_key(void **state)
+{
+	struct fixture *f = *state;
+	union {
+		struct policy_key key;
+		uint8_t bytes[sizeof(struct policy_key) + SEALED_SIZE + 1];
+	} r = { .key = make_key(7, 7) };
+	const size_t whole = sizeof(r.key) + SEALED_SIZE;
+
+	for (uint8_t i = 0; i < SEALED_SIZE; i++)
+		r.key.signing[i] = i;
+	assert_int_equal(policy_db_begin(f->w), ERR_OK);
+	assert_int_equal(policy_db_put(f->w, POLICY_KEYS, 1, &r, sizeof(r.key)), ERR_OK);
+	assert_int_equal(policy_db_put(f->w, POLICY_KEYS, 2, &r, whole), ERR_OK);
+	r.key.signing_bytes = SEALED_SIZE;
+	assert_int_equal(policy_db_put(f->w, POLICY_KEYS, 3, &r, whole), ERR_OK);
+	assert_int_equal(policy_db_put(f->w, POLICY_KEYS, 4, &r, whole - 1), ERR_OK);
+	assert_int_equal(policy_db_put(f->w, POLICY_KEYS, 5, &r, whole + 1), ERR_OK);
+	assert_int_equal(policy_db_put(f->w, POLICY_KEYS, 6, &r, sizeof(r.key)), ERR_OK);
+	r.key.signing_bytes = SEALED_SIZE - 1;
+	assert_int_equal(policy_db_put(f->w, POLICY_KEYS, 7, &r, whole - 1), ERR_OK);
+	commit_generation(f->w, 1);
+	assert_int_equal(policy_db_renew(f->r), ERR_OK);
+	for (int again = 0; again < 2; again++) {
+		const struct policy_key *k = policy_db_key(f->r, 1);
+		assert_non_null(k);
+		assert_null(policy_key_signing(k).p);
+		k = policy_db_key(f->r, 3);
+		assert_non_null(k);
+		assert_int_equal(k->user_id, 7);
+		struct sv signing = policy_key_signing(k);
+		assert_int_equal(signing.n, SEALED_SIZE);
+		for (uint8_t i = 0; i < SEALED_SIZE; i++)
+			assert_int_equal(signing.p[i], i);
+		for (uint64_t id = 2; id <= 7; id++)
+			assert_true(id == 3 || policy_db_key(f->r, id) == NULL);
+	}
 }
 
 /* Lengths before and after that have nothing to do with each other, up to those that LMDB puts on pages of their own.
@@ -575,6 +669,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_found_again_beside_other_tables, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_record_of_other_layout_is_not_seen, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_user_with_its_allow_list, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_user_with_all_lists, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_users_of_any_size, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_key_with_its_signing_key, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_merge_of_users, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_usage_stands_beside_the_policy, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_usage_of_other_layout_is_not_seen, setup, teardown),

@@ -1,5 +1,6 @@
-/* Rows of users as PostgreSQL gives them, to records: what is missing, what is at its bounds, and what is refused. */
-/* LDFLAGS: -Wl,--wrap=pg_result_value,--wrap=pg_result_null,--wrap=pg_result_u64,--wrap=pg_result_bool */
+/* Rows as PostgreSQL gives them, to records: what is missing, what is at its bounds, and what is refused. */
+/* LDFLAGS: -Wl,--wrap=pg_result_value,--wrap=pg_result_null,--wrap=pg_result_u64,--wrap=pg_result_i64 */
+/* LDFLAGS: -Wl,--wrap=pg_result_bool */
 #include "unit.h"
 
 #include <stdio.h>
@@ -8,7 +9,7 @@
 
 #include "store/policy_rows.h"
 
-#define COLUMNS 13
+#define COLUMNS 22
 
 /* One row; NULL is SQL NULL. */
 struct pg_result {
@@ -18,6 +19,7 @@ struct pg_result {
 struct sv __wrap_pg_result_value(const struct pg_result *r, size_t row, size_t col);
 bool __wrap_pg_result_null(const struct pg_result *r, size_t row, size_t col);
 enum err __wrap_pg_result_u64(const struct pg_result *r, size_t row, size_t col, uint64_t *out);
+enum err __wrap_pg_result_i64(const struct pg_result *r, size_t row, size_t col, int64_t *out);
 enum err __wrap_pg_result_bool(const struct pg_result *r, size_t row, size_t col, bool *out);
 
 struct sv __wrap_pg_result_value(const struct pg_result *r, size_t row, size_t col)
@@ -38,6 +40,15 @@ enum err __wrap_pg_result_u64(const struct pg_result *r, size_t row, size_t col,
 	return sv_to_u64(__wrap_pg_result_value(r, row, col), out);
 }
 
+enum err __wrap_pg_result_i64(const struct pg_result *r, size_t row, size_t col, int64_t *out)
+{
+	uint64_t value = 0;
+	enum err err = __wrap_pg_result_u64(r, row, col, &value);
+
+	*out = (int64_t)value;
+	return err;
+}
+
 enum err __wrap_pg_result_bool(const struct pg_result *r, size_t row, size_t col, bool *out)
 {
 	struct sv v = __wrap_pg_result_value(r, row, col);
@@ -45,11 +56,32 @@ enum err __wrap_pg_result_bool(const struct pg_result *r, size_t row, size_t col
 	return *out || sv_eq(v, SV("f")) ? ERR_OK : ERR_INVALID;
 }
 
-/* id, is_active; minute, hour, burst, shadow × 2; requests, MB, day, shadow × 2; allow. */
+/* id, is_active; minute, hour, burst, shadow × 2; requests, MB, day, shadow × 2; allow; storage; five bounds, expires,
+ * presets; sources. */
 static const struct pg_result bare = { { "7", "t" } };
 static const struct pg_result full = {
-	{ "9223372036854775807", "f", "60", "3600", "90", "t", "f", "1000000000000000", "10240", "31", "t", "f",
-	  "10.0.0.0/8,192.0.2.7/32,2001:db8::/32" },
+	{ "9223372036854775807",
+	  "f",
+	  "60",
+	  "3600",
+	  "90",
+	  "t",
+	  "f",
+	  "1000000000000000",
+	  "10240",
+	  "31",
+	  "t",
+	  "f",
+	  "10.0.0.0/8,192.0.2.7/32,2001:db8::/32",
+	  "512",
+	  "4096",
+	  "1500",
+	  "2000",
+	  "250",
+	  "85",
+	  "t",
+	  "thumb,wide.2",
+	  "https://a.example/ s3://b/c/" },
 };
 
 static struct policy_user_row row;
@@ -68,7 +100,7 @@ static const struct policy_user *read_row(const struct pg_result *r)
 
 	assert_int_equal(policy_rows_user(r, 0, &id, &row), ERR_OK);
 	assert_int_equal(row.user->version, POLICY_LAYOUT);
-	assert_int_equal(row.size, sizeof(*row.user) + row.user->allow_bytes);
+	assert_true(policy_user_whole(row.user, row.size));
 	return row.user;
 }
 
@@ -76,7 +108,28 @@ static bool allows(const struct policy_user *u, const char *address)
 {
 	struct cidr c;
 	assert_int_equal(cidr_parse(sv_str(address), &c), ERR_OK);
-	return cidr_set_contains(u->allow, u->allow_bytes, c.addr);
+	return cidr_set_contains(policy_user_allow(u).p, policy_user_allow(u).n, c.addr);
+}
+
+/* The entries of a list with blanks between them, as far as they are whole. */
+static const char *entries(struct sv list)
+{
+	static char text[POLICY_SOURCES_MAX * (POLICY_SOURCE_MAX + 1) + 1];
+	char *end = text;
+
+	while (list.n > 0) {
+		uint16_t n = 0;
+		assert_true(list.n >= sizeof(n));
+		memcpy(&n, list.p, sizeof(n));
+		list = sv_skip(list, sizeof(n));
+		assert_true(n <= list.n);
+		memcpy(end, list.p, n);
+		list = sv_skip(list, n);
+		end += n;
+		*end++ = ' ';
+	}
+	end[end > text ? -1 : 0] = '\0';
+	return text;
 }
 
 static void test_without_rows_of_limits(void **state)
@@ -93,6 +146,12 @@ static void test_without_rows_of_limits(void **state)
 	assert_int_equal(u->burst, 0);
 	assert_int_equal(u->reset_day, 0);
 	assert_int_equal(u->allow_bytes, 0);
+	assert_int_equal(row.size, sizeof(*u));
+	assert_true(u->storage_bytes == POLICY_DEFAULT);
+	assert_int_equal(u->image_flags, 0);
+	assert_true(u->max_dimension == POLICY_BOUND_DEFAULT && u->max_dpr == POLICY_BOUND_DEFAULT);
+	assert_true(u->max_zoom == POLICY_BOUND_DEFAULT && u->max_blur == POLICY_BOUND_DEFAULT);
+	assert_true(u->max_quality == POLICY_BOUND_DEFAULT);
 }
 
 static void test_all_columns(void **state)
@@ -113,6 +172,28 @@ static void test_all_columns(void **state)
 	assert_int_equal(u->allow_bytes, 8 + 2 * 5 + 17);
 	assert_true(allows(u, "10.1.2.3") && allows(u, "192.0.2.7") && allows(u, "2001:db8::1"));
 	assert_false(allows(u, "192.0.2.8") || allows(u, "::1"));
+	assert_true(u->storage_bytes == UINT64_C(512) << 20);
+	assert_int_equal(u->max_dimension, 4096);
+	assert_int_equal(u->max_dpr, 1500);
+	assert_int_equal(u->max_zoom, 2000);
+	assert_int_equal(u->max_blur, 250);
+	assert_int_equal(u->max_quality, 85);
+	assert_int_equal(u->image_flags, USER_IMAGE_REQUIRE_EXPIRES);
+	assert_string_equal(entries(policy_user_sources(u)), "https://a.example/ s3://b/c/");
+	assert_string_equal(entries(policy_user_presets(u)), "thumb wide.2");
+}
+
+static void test_expires(void **state)
+{
+	struct pg_result r = bare;
+
+	(void)state;
+	r.cells[19] = "f";
+	assert_int_equal(read_row(&r)->image_flags, USER_IMAGE_NO_EXPIRES_REQUIRED);
+	r.cells[19] = "t";
+	assert_int_equal(read_row(&r)->image_flags, USER_IMAGE_REQUIRE_EXPIRES);
+	r.cells[19] = NULL;
+	assert_int_equal(read_row(&r)->image_flags, 0);
 }
 
 /* Each flag comes from its own column. */
@@ -157,6 +238,11 @@ static void test_bandwidth_saturates(void **state)
 		struct pg_result r = bare;
 		r.cells[8] = values[i].mb;
 		assert_true(read_row(&r)->month_bytes == values[i].bytes);
+		assert_true(row.user->storage_bytes == POLICY_DEFAULT);
+		r.cells[13] = values[i].mb;
+		r.cells[8] = NULL;
+		assert_true(read_row(&r)->storage_bytes == values[i].bytes);
+		assert_true(row.user->month_bytes == POLICY_DEFAULT);
 	}
 }
 
@@ -199,6 +285,20 @@ static void test_refused(void **state)
 		{ 12, "10.0.0.0/8,11.0.0.1/8" },
 		{ 12, "what" },
 		{ 12, "{10.0.0.0/8}" },
+		{ 13, "-1" },
+		{ 14, "4294967296" },
+		{ 15, "1.5" },
+		{ 16, "-1" },
+		{ 17, "x" },
+		{ 18, "" },
+		{ 19, "on" },
+		{ 20, "," },
+		{ 20, "thumb," },
+		{ 20, ",thumb" },
+		{ 20, "a234567890123456789012345678901234567890123456789012345678901234x" },
+		{ 21, " " },
+		{ 21, "https://a.example/ " },
+		{ 21, "https://a.example/  https://b.example/" },
 	};
 	uint64_t id;
 
@@ -238,6 +338,105 @@ static void test_lists_of_any_length(void **state)
 	free(text);
 }
 
+/* `count` items of `n` bytes with `sep` between them; free() it. */
+static char *repeat(size_t count, size_t n, char sep)
+{
+	char *text = malloc(count * (n + 1) + 1), *end = text;
+
+	assert_non_null(text);
+	for (size_t i = 0; i < count; i++) {
+		memset(end, 'a' + (int)(i % 26), n);
+		end[n] = sep;
+		end += n + 1;
+	}
+	end[-1] = '\0';
+	return text;
+}
+
+/* As many as a user may have, and one more. */
+static void test_lists_at_their_bounds(void **state)
+{
+	char *most = repeat(POLICY_SOURCES_MAX, POLICY_SOURCE_MAX, ' ');
+	char *more = repeat(POLICY_SOURCES_MAX + 1, 8, ' ');
+	char *longer = repeat(1, POLICY_SOURCE_MAX + 1, ' ');
+	char *names = repeat(POLICY_PRESETS_MAX, POLICY_PRESET_MAX, ',');
+	char *more_names = repeat(POLICY_PRESETS_MAX + 1, 1, ',');
+	const char *const wrong[][2] = { { more, NULL }, { longer, NULL }, { NULL, more_names } };
+	struct pg_result r = full;
+	uint64_t id;
+
+	(void)state;
+	r.cells[21] = most;
+	r.cells[20] = names;
+	const struct policy_user *u = read_row(&r);
+	assert_string_equal(entries(policy_user_sources(u)), most);
+	for (char *p = names; (p = strchr(p, ',')) != NULL;)
+		*p = ' ';
+	assert_string_equal(entries(policy_user_presets(u)), names);
+	assert_true(allows(u, "10.1.2.3"));
+	/* What record.h promises of a record without its allow list. */
+	assert_true(row.size - u->allow_bytes < 520 * 1024);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		r = full;
+		r.cells[21] = wrong[i][0];
+		r.cells[20] = wrong[i][1];
+		assert_int_equal(policy_rows_user(&r, 0, &id, &row), ERR_INVALID);
+	}
+	/* And short again; an empty array is no name. */
+	r = bare;
+	r.cells[20] = "";
+	assert_int_equal(read_row(&r)->presets_bytes, 0);
+	assert_int_equal(row.size, sizeof(*row.user));
+	free(most);
+	free(more);
+	free(longer);
+	free(names);
+	free(more_names);
+}
+
+/* ---- keys ---- */
+
+#define HASH "abababababababababababababababababababababababababababababababab"
+
+static void test_key(void **state)
+{
+	char signing[2 * SEALED_SIZE + 3];
+	struct pg_result r = { { "9", "7", HASH, "read,upload", "t" } };
+	union policy_key_row key;
+	uint64_t id = 0;
+	size_t size = 0;
+
+	(void)state;
+	assert_int_equal(policy_rows_key(&r, 0, &id, &key, &size), ERR_OK);
+	assert_int_equal(id, 9);
+	assert_int_equal(size, 56);
+	assert_true(policy_key_whole(&key.key, size));
+	assert_int_equal(key.key.version, POLICY_LAYOUT);
+	assert_int_equal(key.key.flags, KEY_ACTIVE | KEY_USABLE);
+	assert_int_equal(key.key.user_id, 7);
+	assert_int_equal(key.key.expires_at, 0);
+	assert_null(policy_key_signing(&key.key).p);
+	for (size_t i = 0; i < SEALED_SIZE + 1; i++)
+		snprintf(signing + 2 * i, 3, "%02x", (unsigned)i);
+	signing[(size_t)2 * SEALED_SIZE] = '\0';
+	r.cells[5] = "1800000000";
+	r.cells[6] = signing;
+	assert_int_equal(policy_rows_key(&r, 0, &id, &key, &size), ERR_OK);
+	assert_int_equal(size, 56 + 92);
+	assert_true(policy_key_whole(&key.key, size));
+	assert_int_equal(key.key.expires_at, 1800000000);
+	struct sv sealed = policy_key_signing(&key.key);
+	assert_int_equal(sealed.n, SEALED_SIZE);
+	for (size_t i = 0; i < SEALED_SIZE; i++)
+		assert_int_equal((uint8_t)sealed.p[i], i);
+	/* A key with a signing key that cannot be one is as one without. */
+	signing[(size_t)2 * SEALED_SIZE - 2] = '\0';
+	assert_int_equal(policy_rows_key(&r, 0, &id, &key, &size), ERR_OK);
+	assert_int_equal(size, 56);
+	assert_int_equal(key.key.signing_bytes, 0);
+	assert_int_equal(key.key.flags, KEY_ACTIVE | KEY_USABLE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -248,6 +447,9 @@ int main(void)
 		cmocka_unit_test_teardown(test_no_limit, teardown),
 		cmocka_unit_test_teardown(test_refused, teardown),
 		cmocka_unit_test_teardown(test_lists_of_any_length, teardown),
+		cmocka_unit_test_teardown(test_lists_at_their_bounds, teardown),
+		cmocka_unit_test_teardown(test_expires, teardown),
+		cmocka_unit_test(test_key),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

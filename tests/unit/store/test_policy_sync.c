@@ -19,12 +19,18 @@ static void change_row(const char *table, struct row *row)
 		row->minute = (unsigned)(random() % 4 * 100);
 	} else if (strcmp(table, "quotas") == 0) {
 		row->requests = (unsigned)(random() % 4 * 1000);
+		row->storage = (unsigned)(random() % 4);
 	} else if (strcmp(table, "ip_whitelist") == 0) {
 		row->allow = (int)(random() % 5) - 1;
+	} else if (strcmp(table, "allowed_sources") == 0) {
+		row->sources = (int)(random() % 5) - 1;
+	} else if (strcmp(table, "image_policies") == 0) {
+		row->dimension = (unsigned)(random() % 4 * 1000);
 	} else {
 		row->exists = random() % 4 != 0;
 		row->active = random() % 2 != 0;
 		row->odd = random() % 20 == 0;
+		row->signing = random() % 2 != 0;
 	}
 }
 
@@ -43,12 +49,13 @@ static void commit_change(const char *table, int first, int second)
 		         w.live.stamp);
 }
 
-/* One statement that changes some rows of a table, as the triggers of migrations/002 and 003 see it. */
+/* One statement that changes some rows of a table, as the triggers of migrations/002, 003 and 007 see it. */
 static void change(void)
 {
 	/* The last is one of a later schema: what its ids name is not known. */
-	static const char *const tables[] = { "api_keys", "api_keys", "api_keys",     "users", "rate_limits",
-		                              "quotas",   "quotas",   "ip_whitelist", "grants" };
+	static const char *const tables[] = { "api_keys",        "api_keys",       "api_keys",        "users",
+		                              "rate_limits",     "quotas",         "quotas",          "ip_whitelist",
+		                              "allowed_sources", "image_policies", "allowed_sources", "grants" };
 	const char *table = tables[random() % (long)(sizeof(tables) / sizeof(tables[0]))];
 	bool keys = strcmp(table, "api_keys") == 0;
 	int first = 1 + (int)(random() % (keys ? KEYS : USERS));
