@@ -169,6 +169,8 @@ static enum err set_value(struct settings *s, size_t i, const char *text, const 
 	if (is_string(info->type)) {
 		size_t len = strlen(text);
 		bool empty = len == 0 && (info->flags & SETTING_OPTIONAL) != 0;
+		if (!empty && info->min == info->max && len != (size_t)info->max)
+			return fail(error, "%s: \"%s\" must have %" PRId64 " characters", where, shown, info->max);
 		if (!empty && (len < (size_t)info->min || len > (size_t)info->max))
 			return fail(error, "%s: \"%s\" must have %" PRId64 " to %" PRId64 " characters", where, shown,
 			            info->min, info->max);
@@ -407,6 +409,9 @@ static enum err cross_check(const struct settings *s, char *error)
 	if (s->images_cache_mb > 0 && s->images_cache_max_object > s->images_cache_mb * (1024 * 1024 / 2))
 		return fail(error, "%s: is more than half of images.cache_mb",
 		            settings_where(s, "images.cache_max_object", where, sizeof(where)));
+	if (s->auth_master_key[strspn(s->auth_master_key, "0123456789abcdefABCDEF")] != '\0')
+		return fail(error, "%s: \"(hidden)\" must be 64 hex digits",
+		            settings_where(s, "auth.master_key", where, sizeof(where)));
 	if (s->haproxy_socket[0] != '\0' && s->haproxy_socket[0] != '/')
 		return fail(error, "%s: \"%s\" is not a path from the root",
 		            settings_where(s, "haproxy.socket", where, sizeof(where)), s->haproxy_socket);

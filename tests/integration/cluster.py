@@ -12,7 +12,7 @@ from gwstack import ports, probe
 from gwstack.layout import find_program
 from gwstack.process import Part
 
-SHARED = ("AUTH_KEY_PEPPER", "IMGPROXY_KEY", "IMGPROXY_SALT", "API_TOKEN", "UPLOADS_DIR")
+SHARED = ("AUTH_KEY_PEPPER", "AUTH_MASTER_KEY", "IMGPROXY_KEY", "IMGPROXY_SALT", "API_TOKEN", "UPLOADS_DIR")
 PATH = "/img/unsafe/rs:fit:8:8/plain/local:///a.jpg"
 
 

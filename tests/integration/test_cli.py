@@ -193,7 +193,7 @@ def test_an_answer_that_cannot_be_written_is_no_success(stack):
 # ---- secrets ----------------------------------------------------------------------------------------------------------
 
 def secrets_of(stack, *keys):
-    found = {name: stack.settings[name] for name in ("AUTH_KEY_PEPPER", "API_TOKEN", "IMGPROXY_KEY", "IMGPROXY_SALT")}
+    found = {name: stack.settings[name] for name in ("AUTH_KEY_PEPPER", "AUTH_MASTER_KEY", "API_TOKEN", "IMGPROXY_KEY", "IMGPROXY_SALT")}
     found["password of the database"] = stack["postgres"].password
     for key in keys:
         found[f"secret of key {key.split('_')[1]}"] = key.split("_")[2]

@@ -118,7 +118,7 @@ def test_the_environment_wins_over_the_file(stack, written):
 def test_secrets_are_not_shown(stack):
     for args in (("config", "show"), ("config", "show", "--json")):
         result = stack.gatewayctl(*args)
-        for name in ("AUTH_KEY_PEPPER", "API_TOKEN", "IMGPROXY_KEY", "IMGPROXY_SALT", "USAGE_TOKEN"):
+        for name in ("AUTH_KEY_PEPPER", "AUTH_MASTER_KEY", "API_TOKEN", "IMGPROXY_KEY", "IMGPROXY_SALT", "USAGE_TOKEN"):
             assert stack.settings[name] not in str(result.out), name
         assert result.rc == 0 and stack["postgres"].password not in str(result.out)
         assert f"127.0.0.1:{stack['postgres'].port}" in str(result.out)
@@ -134,6 +134,11 @@ FAULTS = [
     ("metrics:\n  bind: nowhere\n", 2, "metrics.bind"), ("redis:\n  db: -1\n", 2, "redis.db"),
     ("\n\nbackends:\n  - url: http://127.0.0.1:1\n    weight: 257\n", 5, "weight"), ("server: [1\n", None, ""),
     ("server:\n  port: [8080]\n", 2, "server.port"), ("auth:\n  key_pepper: short\n", 2, "auth.key_pepper"),
+    (f"auth:\n  master_key: {'0' * 63}\n", 2, "auth.master_key"),
+    (f"log:\n  level: info\nauth:\n  master_key: {'0' * 63}g\n", 4, "auth.master_key"),
+    ("images:\n  max_dimension: 0\n", 2, "images.max_dimension"), ("images:\n  max_dpr: 1.5\n", 2, "images.max_dpr"),
+    ("images:\n  max_quality: 101\n", 2, "images.max_quality"), ("images:\n  require_expires: 1\n", 2, "images.require_expires"),
+    ("quotas:\n  storage_mb: -1\n", 2, "quotas.storage_mb"),
 ]
 
 

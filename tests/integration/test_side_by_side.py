@@ -24,7 +24,7 @@ def test_they_share_nothing(pair, small_jpeg):
     assert len(both) == len(set(both)) >= 12
     assert not set(both) & {*DEFAULT_PORTS.values(), *HIDDEN_PORTS.values()}, "ports of `make up`"
     assert os.path.realpath(first.layout.state) != os.path.realpath(second.layout.state)
-    for name in ("AUTH_KEY_PEPPER", "IMGPROXY_KEY", "API_TOKEN", "DB_DSN", "UPLOADS_DIR"):
+    for name in ("AUTH_KEY_PEPPER", "AUTH_MASTER_KEY", "IMGPROXY_KEY", "API_TOKEN", "DB_DSN", "UPLOADS_DIR"):
         assert first.settings[name] != second.settings[name]
 
     keys = [own.make_key() for own in pair]

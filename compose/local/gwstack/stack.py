@@ -122,6 +122,7 @@ class Stack:
             "API_BIND": f"unix@{sockets}/api.sock",
             "API_TOKEN": kept["api_token"],
             "AUTH_KEY_PEPPER": kept["pepper"],
+            "AUTH_MASTER_KEY": kept["master_key"],
             "HAPROXY_SOCKET": f"{sockets}/haproxy.sock",
             "IMGPROXY_KEY": kept["imgproxy_key"],
             "IMGPROXY_SALT": kept["imgproxy_salt"],
@@ -157,7 +158,7 @@ class Stack:
                 kept = json.load(file)
         except (OSError, ValueError):
             kept = {}
-        names = ("pepper", "imgproxy_key", "imgproxy_salt", "api_token", "postgres", "usage_token")
+        names = ("pepper", "master_key", "imgproxy_key", "imgproxy_salt", "api_token", "postgres", "usage_token")
         made = {name: kept.get(name) or secrets.token_hex(32) for name in names}
         if made == kept:
             return kept

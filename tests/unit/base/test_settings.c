@@ -42,6 +42,14 @@ static void test_defaults(void **state)
 	assert_true(s.metrics_enabled);
 	assert_string_equal(s.redis_addr, "localhost:6379");
 	assert_string_equal(s.auth_key_pepper, "");
+	assert_string_equal(s.auth_master_key, "");
+	assert_int_equal(s.images_max_dimension, 4096);
+	assert_int_equal(s.images_max_dpr, 4);
+	assert_int_equal(s.images_max_zoom, 4);
+	assert_int_equal(s.images_max_blur, 50);
+	assert_int_equal(s.images_max_quality, 100);
+	assert_false(s.images_require_expires);
+	assert_int_equal(s.quotas_storage_mb, 0);
 	assert_int_equal(s.backends_count, 0);
 	settings_free(&s);
 }
@@ -119,6 +127,15 @@ static void test_errors_name_key_and_line(void **state)
 		  "t.yaml:1: api.bind: is not a unix socket, so api.token must be set" },
 		{ "auth: {key_pepper: short}\n",
 		  "t.yaml:1: auth.key_pepper: \"(hidden)\" must have 32 to 255 characters" },
+		{ "auth: {master_key: 0123456789abcdefABCDEF0123456789abcdefABCDEF0123456789012345678}\n",
+		  "t.yaml:1: auth.master_key: \"(hidden)\" must have 64 characters" },
+		{ "log: {level: info}\nauth: {master_key: "
+		  "0123456789abcdefABCDEF0123456789abcdefABCDEF0123456789012345678g}\n",
+		  "t.yaml:2: auth.master_key: \"(hidden)\" must be 64 hex digits" },
+		{ "images: {max_dpr: 1.5}\n", "t.yaml:1: images.max_dpr: \"1.5\" is not a whole number" },
+		{ "images: {max_quality: 101}\n", "t.yaml:1: images.max_quality: \"101\" is not within 1 to 100" },
+		{ "images: {max_dimension: 0}\n", "t.yaml:1: images.max_dimension: \"0\" is not within" },
+		{ "quotas: {storage_mb: 8796093022208}\n", "t.yaml:1: quotas.storage_mb: \"8796093022208\" is not" },
 		{ "usage: {bind: unix@/run/x.sock}\n",
 		  "t.yaml:1: usage.bind: \"unix@/run/x.sock\" is not host:port, which is needed for UDP" },
 		{ "usage: {bind: '9003'}\n", "t.yaml:1: usage.bind: \"9003\" is not host:port" },
@@ -188,10 +205,12 @@ static void test_secrets_are_not_shown(void **state)
 	(void)state;
 	struct settings s;
 	char buf[256];
-	assert_int_equal(load(&s, "auth: {key_pepper: 0123456789abcdef0123456789abcdef}\n"
+	assert_int_equal(load(&s, "auth: {key_pepper: 0123456789abcdef0123456789abcdef, master_key: "
+	                          "0123456789abcdefABCDEF0123456789abcdefABCDEF01234567890123456789}\n"
 	                          "database: {dsn: 'postgres://u:hunter2@h/db'}\n"),
 	                 ERR_OK);
 	assert_string_equal(shown(&s, "auth.key_pepper", buf, sizeof(buf)), "(set)");
+	assert_string_equal(shown(&s, "auth.master_key", buf, sizeof(buf)), "(set)");
 	assert_string_equal(shown(&s, "database.dsn", buf, sizeof(buf)), "postgres://u@h/db");
 	assert_string_equal(shown(&s, "imgproxy.key", buf, sizeof(buf)), "");
 	assert_string_equal(shown(&s, "server.read_timeout", buf, sizeof(buf)), "30000ms");
