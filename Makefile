@@ -47,7 +47,7 @@ uses_io := base
 uses_store := io usage policy base
 uses_agent := store io usage policy imgurl spop base
 uses_api := io base
-uses_cli := store io usage policy base
+uses_cli := store io usage policy imgurl base
 
 libs_base := $(call pkg,--libs,yaml-0.1) -lcrypto
 libs_spop :=

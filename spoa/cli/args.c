@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "base/sv.h"
+#include "policy/record.h"
 
 #define SECONDS_MAX (UINT64_C(36500) * 86400)
 
@@ -240,6 +241,71 @@ enum err args_change(const char *text, uint64_t least, uint64_t most, struct adm
 	if (err == ERR_OK)
 		*out = c;
 	return err;
+}
+
+/* Errors as sv_to_u64(). */
+static enum err thousandths(const char *text, uint64_t *out)
+{
+	static const uint64_t places[] = { 0, 100, 10, 1 };
+	struct sv fraction = sv_str(text), whole;
+	uint64_t value;
+
+	(void)sv_split(&fraction, '.', &whole);
+	enum err err = sv_to_u64(whole, &value);
+	if (err != ERR_OK)
+		return err;
+	if (value > UINT32_MAX)
+		return ERR_RANGE;
+	value *= 1000;
+	if (fraction.p == NULL) {
+		*out = value;
+		return ERR_OK;
+	}
+	if (fraction.n < 1 || fraction.n > 3)
+		return ERR_INVALID;
+	for (size_t i = 0; i < fraction.n; i++) {
+		if (fraction.p[i] < '0' || fraction.p[i] > '9')
+			return ERR_INVALID;
+		value += (uint64_t)(fraction.p[i] - '0') * places[i + 1];
+	}
+	*out = value;
+	return ERR_OK;
+}
+
+enum err args_thousandths(const char *text, uint64_t least, uint64_t most, struct admin_change *out)
+{
+	struct admin_change c = { .given = text != NULL };
+	enum err err = ERR_OK;
+
+	if (text != NULL && strcmp(text, "default") != 0) {
+		c.to.own = true;
+		err = thousandths(text, &c.to.value);
+		if (err == ERR_OK && (c.to.value < least * 1000 || c.to.value > most * 1000))
+			err = ERR_RANGE;
+	}
+	if (err == ERR_OK)
+		*out = c;
+	return err;
+}
+
+enum err args_presets(const char *text)
+{
+	struct sv names[POLICY_PRESETS_MAX], rest = sv_str(text);
+	size_t count = 0;
+
+	while (count < POLICY_PRESETS_MAX && sv_split(&rest, ',', &names[count])) {
+		const struct sv *name = &names[count];
+		if (name->n < 1 || name->n > POLICY_PRESET_MAX)
+			return ERR_INVALID;
+		for (size_t i = 0; i < name->n; i++)
+			if (!sv_alnum(name->p[i]) && memchr("._-", name->p[i], 3) == NULL)
+				return ERR_INVALID;
+		for (size_t i = 0; i < count; i++)
+			if (sv_eq(names[i], *name))
+				return ERR_INVALID;
+		count++;
+	}
+	return rest.p == NULL ? ERR_OK : ERR_INVALID;
 }
 
 enum err args_names(const char *text, const char *const *names, size_t count, unsigned *set)

@@ -16,6 +16,19 @@ bool changes_number(struct cli_call *call, size_t option, uint64_t least, uint64
 	return false;
 }
 
+bool changes_thousandths(struct cli_call *call, size_t option, uint64_t least, uint64_t most, struct admin_change *out)
+{
+	const char *name = call->command->options[option].name, *text = call->options[option];
+
+	if (args_thousandths(text, least, most, out) == ERR_OK)
+		return true;
+	(void)cli_refuse(call,
+	                 "%s %s: a number from %" PRIu64 " to %" PRIu64
+	                 " with at most three digits behind the point, or `default`",
+	                 name, text, least, most);
+	return false;
+}
+
 bool changes_names(struct cli_call *call, size_t option, const char *const *names, size_t count, bool *given,
                    unsigned *set)
 {

@@ -27,7 +27,7 @@ struct cli_io {
 };
 
 #define CLI_ARGS_MAX    4
-#define CLI_OPTIONS_MAX 6
+#define CLI_OPTIONS_MAX 8
 #define CLI_NAME_MAX    32
 
 struct cli_option {
@@ -95,6 +95,11 @@ enum cli_exit cmd_quota_show(struct cli_call *call);
 enum cli_exit cmd_allow_add(struct cli_call *call);
 enum cli_exit cmd_allow_list(struct cli_call *call);
 enum cli_exit cmd_allow_remove(struct cli_call *call);
+enum cli_exit cmd_source_add(struct cli_call *call);
+enum cli_exit cmd_source_list(struct cli_call *call);
+enum cli_exit cmd_source_remove(struct cli_call *call);
+enum cli_exit cmd_image_set(struct cli_call *call);
+enum cli_exit cmd_image_show(struct cli_call *call);
 enum cli_exit cmd_usage(struct cli_call *call);
 enum cli_exit cmd_reconcile(struct cli_call *call);
 enum cli_exit cmd_migrate_up(struct cli_call *call);

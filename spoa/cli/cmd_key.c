@@ -9,11 +9,12 @@
 #include "policy/scope.h"
 
 /* `key create` */
-enum { OPTION_NAME = 0, OPTION_SCOPES, OPTION_EXPIRES };
+enum { OPTION_NAME = 0, OPTION_SCOPES, OPTION_EXPIRES, OPTION_SIGNING };
 /* `key rotate` */
 enum { OPTION_GRACE = 0 };
 
 #define NO_PEPPER "the setting auth.key_pepper (AUTH_KEY_PEPPER) is empty: keys cannot be hashed"
+#define NO_MASTER "the setting auth.master_key (AUTH_MASTER_KEY) is empty: signing keys cannot be sealed"
 
 /* What was given may be a whole key by mistake: it is not repeated. */
 static bool take_key_id(struct cli_call *call, uint64_t *id)
@@ -24,45 +25,77 @@ static bool take_key_id(struct cli_call *call, uint64_t *id)
 	return false;
 }
 
-static void print_new_key(FILE *f, const struct admin_key *k, const char *text)
+/* What keys are made with; on false a refusal has been printed. */
+static bool take_maker(struct cli_call *call, struct admin_key_maker *maker)
+{
+	const char *master = call->settings->auth_master_key;
+
+	*maker = (struct admin_key_maker){ .pepper = call->settings->auth_key_pepper };
+	if (maker->pepper[0] == '\0') {
+		(void)cli_refuse(call, NO_PEPPER);
+		return false;
+	}
+	if (master[0] != '\0' && sealer_new(master, &maker->sealer) != ERR_OK) {
+		(void)cli_refuse(call, "the crypto library gives no AES-256-GCM");
+		return false;
+	}
+	return true;
+}
+
+static void print_new_key(FILE *f, const struct admin_key *k, const struct admin_key_secrets *secrets)
 {
 	fprintf(f, "key %" PRIu64 " of %s (scopes %s, %s%s); it is shown this once:\n%s\n", k->id, k->username,
 	        k->scopes, k->expires_at != NULL ? "expires " : "never expires",
-	        k->expires_at != NULL ? k->expires_at : "", text);
+	        k->expires_at != NULL ? k->expires_at : "", secrets->text);
+	if (k->signing)
+		fprintf(f, "signing_key %s\nsigning_salt %s\n", secrets->signing_key, secrets->signing_salt);
 }
 
-static void show_new_key(struct cli_call *call, const struct admin_key *k, const char *text)
+static json_t *new_key_json(const struct admin_key *k, const struct admin_key_secrets *secrets)
 {
-	FILE *f = call->io->out;
+	json_t *v = rows_key_json(k);
 
-	if (call->json) {
-		json_t *v = rows_key_json(k);
-		json_object_set_new(v, "key", json_string(text));
-		output_json(f, v);
-		return;
+	json_object_set_new(v, "key", json_string(secrets->text));
+	if (k->signing) {
+		json_object_set_new(v, "signing_key", json_string(secrets->signing_key));
+		json_object_set_new(v, "signing_salt", json_string(secrets->signing_salt));
 	}
-	print_new_key(f, k, text);
+	return v;
+}
+
+static void show_new_key(struct cli_call *call, const struct admin_key *k, const struct admin_key_secrets *secrets)
+{
+	if (call->json)
+		output_json(call->io->out, new_key_json(k, secrets));
+	else
+		print_new_key(call->io->out, k, secrets);
 }
 
 enum cli_exit cmd_key_create(struct cli_call *call)
 {
 	struct admin_key_wish wish = { .user = call->args[0], .name = call->options[OPTION_NAME] };
 	const char *scopes = call->options[OPTION_SCOPES], *expires = call->options[OPTION_EXPIRES];
-	const char *pepper = call->settings->auth_key_pepper;
-	char error[ADMIN_ERROR_MAX], text[KEY_TEXT_MAX];
+	char error[ADMIN_ERROR_MAX];
+	struct admin_key_secrets secrets;
+	struct admin_key_maker maker;
 	struct admin_keys list;
 
-	if (pepper[0] == '\0')
-		return cli_refuse(call, NO_PEPPER);
+	wish.signing = call->options[OPTION_SIGNING] != NULL;
+	if (wish.signing && call->settings->auth_master_key[0] == '\0')
+		return cli_refuse(call, NO_MASTER);
 	wish.scopes = SCOPE_READ | SCOPE_UPLOAD;
 	if (scopes != NULL && scopes_parse(sv_str(scopes), &wish.scopes) != ERR_OK)
 		return cli_refuse(call, "--scopes %s: a comma list of read, upload, admin, each at most once", scopes);
 	if (expires != NULL && args_duration(expires, &wish.lifetime_s) != ERR_OK)
 		return cli_refuse(call, "--expires %s: a time as 30d, 12h, 45m or 90s, not 0, at most 36500d", expires);
-	if (admin_key_create(call->db, pepper, &wish, text, &list, error) != ERR_OK)
+	if (!take_maker(call, &maker))
+		return CLI_REFUSED;
+	enum err err = admin_key_create(call->db, &maker, &wish, &secrets, &list, error);
+	sealer_free(maker.sealer);
+	if (err != ERR_OK)
 		return cli_refuse(call, "%s", error);
-	show_new_key(call, &list.items[0], text);
-	explicit_bzero(text, sizeof(text));
+	show_new_key(call, &list.items[0], &secrets);
+	explicit_bzero(&secrets, sizeof(secrets));
 	admin_keys_free(&list);
 	return CLI_DONE;
 }
@@ -76,15 +109,14 @@ static enum err take_grace(const char *text, uint64_t *seconds)
 	return args_duration(text, seconds);
 }
 
-static void show_rotation(struct cli_call *call, const struct admin_keys *list, const char *text)
+static void show_rotation(struct cli_call *call, const struct admin_keys *list, const struct admin_key_secrets *secrets)
 {
 	const struct admin_key *made = &list->items[0], *old = &list->items[1];
 	bool ended = old->revoked_at != NULL;
 	FILE *f = call->io->out;
 
 	if (call->json) {
-		json_t *v = rows_key_json(made);
-		json_object_set_new(v, "key", json_string(text));
+		json_t *v = new_key_json(made, secrets);
 		json_object_set_new(v, "replaces", json_integer((json_int_t)old->id));
 		json_object_set_new(v, "old_expires_at", ended ? json_null() : output_text(old->expires_at));
 		output_json(f, v);
@@ -92,27 +124,31 @@ static void show_rotation(struct cli_call *call, const struct admin_keys *list, 
 	}
 	fprintf(f, "key %" PRIu64 " %s %s\n", old->id, ended ? "is revoked since" : "passes until",
 	        ended ? old->revoked_at : old->expires_at);
-	print_new_key(f, made, text);
+	print_new_key(f, made, secrets);
 }
 
 enum cli_exit cmd_key_rotate(struct cli_call *call)
 {
-	const char *grace = call->options[OPTION_GRACE], *pepper = call->settings->auth_key_pepper;
-	char error[ADMIN_ERROR_MAX], text[KEY_TEXT_MAX];
+	const char *grace = call->options[OPTION_GRACE];
+	char error[ADMIN_ERROR_MAX];
+	struct admin_key_secrets secrets;
+	struct admin_key_maker maker;
 	struct admin_keys list;
 	uint64_t id = 0, grace_s = 0;
 
 	if (!take_key_id(call, &id))
 		return CLI_REFUSED;
-	if (pepper[0] == '\0')
-		return cli_refuse(call, NO_PEPPER);
 	if (take_grace(grace, &grace_s) != ERR_OK)
 		return cli_refuse(call, "--grace %s: a time as 24h, 30d, 45m or 90s, at most 36500d; 0s is none",
 		                  grace);
-	if (admin_key_rotate(call->db, pepper, id, grace_s, text, &list, error) != ERR_OK)
+	if (!take_maker(call, &maker))
+		return CLI_REFUSED;
+	enum err err = admin_key_rotate(call->db, &maker, id, grace_s, &secrets, &list, error);
+	sealer_free(maker.sealer);
+	if (err != ERR_OK)
 		return cli_refuse(call, "%s", error);
-	show_rotation(call, &list, text);
-	explicit_bzero(text, sizeof(text));
+	show_rotation(call, &list, &secrets);
+	explicit_bzero(&secrets, sizeof(secrets));
 	admin_keys_free(&list);
 	return CLI_DONE;
 }

@@ -32,7 +32,7 @@ static void resolve(const struct settings *s, const struct admin_quotas *q, stru
 
 	e->requests = rows_effective(&q->requests, s->quotas_monthly_requests);
 	e->bandwidth_mb = rows_effective(&q->bandwidth_mb, s->quotas_monthly_bandwidth_mb);
-	e->storage_mb = rows_effective(&q->storage_mb, 0);
+	e->storage_mb = rows_effective(&q->storage_mb, s->quotas_storage_mb);
 	e->reset_day = rows_effective(&q->reset_day, 1);
 	period_at((int64_t)q->now, (unsigned)e->reset_day, &month);
 	rows_time(month.end, e->reset_at);
@@ -40,19 +40,18 @@ static void resolve(const struct settings *s, const struct admin_quotas *q, stru
 
 static void show_json(struct cli_call *call, const struct admin_quotas *q, const struct effective *e)
 {
-	static const char *const names[] = { "monthly_requests", "monthly_bandwidth_mb" };
-	unsigned defaults = (q->requests.own ? 0 : 1u) | (q->bandwidth_mb.own ? 0 : 2u);
+	static const char *const names[] = { "monthly_requests", "monthly_bandwidth_mb", "storage_mb" };
+	unsigned defaults = (q->requests.own ? 0 : 1u) | (q->bandwidth_mb.own ? 0 : 2u) | (q->storage_mb.own ? 0 : 4u);
 	unsigned shadow = (q->shadow_requests ? SHADOW_REQUESTS : 0u) | (q->shadow_bandwidth ? SHADOW_BANDWIDTH : 0u);
 
-	output_json(call->io->out,
-	            json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:o}", "user",
-	                      output_text(q->username), "user_id", (json_int_t)q->user_id, names[0],
-	                      (json_int_t)e->requests, names[1], (json_int_t)e->bandwidth_mb, "storage_mb",
-	                      (json_int_t)e->storage_mb, "reset_day", (json_int_t)e->reset_day, "current_requests",
-	                      (json_int_t)q->current_requests, "current_bandwidth_mb",
-	                      (json_int_t)q->current_bandwidth_mb, "reset_at", e->reset_at, "shadow",
-	                      rows_names_json(shadow_names, SHADOWS, shadow), "defaults",
-	                      rows_names_json(names, 2, defaults)));
+	output_json(call->io->out, json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:o}", "user",
+	                                     output_text(q->username), "user_id", (json_int_t)q->user_id, names[0],
+	                                     (json_int_t)e->requests, names[1], (json_int_t)e->bandwidth_mb, names[2],
+	                                     (json_int_t)e->storage_mb, "reset_day", (json_int_t)e->reset_day,
+	                                     "current_requests", (json_int_t)q->current_requests,
+	                                     "current_bandwidth_mb", (json_int_t)q->current_bandwidth_mb, "reset_at",
+	                                     e->reset_at, "shadow", rows_names_json(shadow_names, SHADOWS, shadow),
+	                                     "defaults", rows_names_json(names, 3, defaults)));
 }
 
 static void show_table(struct cli_call *call, const struct admin_quotas *q, const struct effective *e)
@@ -74,7 +73,7 @@ static void show_table(struct cli_call *call, const struct admin_quotas *q, cons
 		rows_percent_text(q->current_bandwidth_mb, e->bandwidth_mb, text[5]),
 		"storage_mb",
 		rows_limit(e->storage_mb, text[6]),
-		rows_from(&q->storage_mb, "default"),
+		rows_from(&q->storage_mb, "setting"),
 		NULL,
 		NULL,
 		NULL,

@@ -59,7 +59,8 @@ void output_table(FILE *f, size_t columns, const char *const *heads, const char 
 void output_json(FILE *f, json_t *v)
 {
 	CHECK(v != NULL);
-	json_dumpf(v, f, 0);
+	/* So many digits that 1.1 stays 1.1. */
+	json_dumpf(v, f, JSON_REAL_PRECISION(15));
 	fputc('\n', f);
 	json_decref(v);
 }

@@ -55,13 +55,14 @@ static json_t *scopes_json(const char *list)
 
 json_t *rows_key_json(const struct admin_key *k)
 {
-	json_t *v = json_pack("{s:I, s:o, s:I, s:o, s:o, s:s, s:o, s:b, s:o, s:o, s:o, s:o}", "id", (json_int_t)k->id,
-	                      "user", output_text(k->username), "user_id", (json_int_t)k->user_id, "name",
-	                      output_text(k->name), "scopes", scopes_json(k->scopes), "state", k->state, "replaced_by",
+	json_t *v = json_pack("{s:I, s:o, s:I, s:o, s:o, s:s, s:o, s:b, s:b, s:o, s:o, s:o, s:o}", "id",
+	                      (json_int_t)k->id, "user", output_text(k->username), "user_id", (json_int_t)k->user_id,
+	                      "name", output_text(k->name), "scopes", scopes_json(k->scopes), "state", k->state,
+	                      "replaced_by",
 	                      k->replaced_by != 0 ? json_integer((json_int_t)k->replaced_by) : json_null(), "is_active",
-	                      (int)k->is_active, "created_at", output_text(k->created_at), "last_used_at",
-	                      output_text(k->last_used_at), "expires_at", output_text(k->expires_at), "revoked_at",
-	                      output_text(k->revoked_at));
+	                      (int)k->is_active, "signing", (int)k->signing, "created_at", output_text(k->created_at),
+	                      "last_used_at", output_text(k->last_used_at), "expires_at", output_text(k->expires_at),
+	                      "revoked_at", output_text(k->revoked_at));
 
 	CHECK(v != NULL);
 	return v;
@@ -78,9 +79,8 @@ json_t *rows_keys_json(const struct admin_keys *list)
 
 void rows_key_table(FILE *f, const struct admin_keys *list)
 {
-	static const char *const heads[] = {
-		"ID", "USER", "NAME", "SCOPES", "STATE", "CREATED", "LAST USED", "EXPIRES"
-	};
+	static const char *const heads[] = { "ID",      "USER",    "NAME",      "SCOPES", "STATE",
+		                             "SIGNING", "CREATED", "LAST USED", "EXPIRES" };
 	enum { COLUMNS = sizeof(heads) / sizeof(heads[0]) };
 	const char **cells = check_calloc(list->count + 1, sizeof(char *) * COLUMNS);
 	char(*ids)[ID_MAX] = check_calloc(list->count + 1, sizeof(*ids));
@@ -94,9 +94,10 @@ void rows_key_table(FILE *f, const struct admin_keys *list)
 		row[2] = k->name;
 		row[3] = k->scopes;
 		row[4] = k->state;
-		row[5] = k->created_at;
-		row[6] = k->last_used_at;
-		row[7] = k->expires_at;
+		row[5] = k->signing ? "yes" : "no";
+		row[6] = k->created_at;
+		row[7] = k->last_used_at;
+		row[8] = k->expires_at;
 	}
 	output_table(f, COLUMNS, heads, cells, list->count);
 	free(ids);

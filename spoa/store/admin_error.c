@@ -10,8 +10,15 @@ static const struct {
 	enum err err;
 	const char *text;
 } refusals[] = {
+	{ "allowed_sources_description_length", ERR_INVALID, "a description has at most 1000 characters" },
+	{ "allowed_sources_most", ERR_INVALID, "a user has at most 1000 allowed sources" },
+	{ "allowed_sources_prefix_grammar", ERR_INVALID, "this is no prefix of a remote source in its canonical form" },
+	{ "allowed_sources_prefix_length", ERR_INVALID, "a prefix has at most 512 bytes" },
+	{ "allowed_sources_unique", ERR_EXISTS, "this prefix is on the user's list already" },
 	{ "api_keys_name_length", ERR_INVALID, "a key's name has 1 to 255 characters" },
 	{ "api_keys_scopes_known", ERR_INVALID, "the scopes of a key are read, upload and admin" },
+	{ "image_policies_presets_grammar", ERR_INVALID, "the name of a preset has 1 to 64 of A-Z a-z 0-9 . _ -" },
+	{ "image_policies_presets_most", ERR_INVALID, "a user has at most 100 presets" },
 	{ "ip_whitelist_description_length", ERR_INVALID, "a description has at most 1000 characters" },
 	{ "ip_whitelist_unique", ERR_EXISTS, "this block is on the user's list already" },
 	{ "users_email_grammar", ERR_INVALID, "this is no e-mail address (one @, no blanks, at most 254 characters)" },

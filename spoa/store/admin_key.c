@@ -19,7 +19,8 @@
 	"k.id, k.user_id, u.username, k.name, array_to_string(k.scopes, ','), "                                       \
 	"CASE WHEN k.revoked_at IS NOT NULL THEN 'revoked' WHEN NOT k.is_active THEN 'inactive' "                     \
 	"WHEN k.expires_at <= now() THEN 'expired' WHEN k.replaced_by IS NOT NULL THEN 'rotated' ELSE 'active' END, " \
-	"coalesce(k.replaced_by, 0), k.is_active, " CREATED ", " LAST_USED ", " EXPIRES ", " REVOKED
+	"coalesce(k.replaced_by, 0), k.is_active, " CREATED ", " LAST_USED ", " EXPIRES ", " REVOKED                  \
+	", k.signing IS NOT NULL"
 
 #define KEYS_WHERE "SELECT " KEY_COLUMNS " FROM api_keys k JOIN users u ON u.id = k.user_id WHERE "
 
@@ -49,6 +50,8 @@ static enum err keys_query(struct pg_sync *db, const char *sql, int nparams, con
 			err = pg_result_u64(out->rows, i, 6, &k->replaced_by);
 		if (err == ERR_OK)
 			err = pg_result_bool(out->rows, i, 7, &k->is_active);
+		if (err == ERR_OK)
+			err = pg_result_bool(out->rows, i, 12, &k->signing);
 		k->username = pg_result_value(out->rows, i, 2).p;
 		k->name = pg_result_value(out->rows, i, 3).p;
 		k->scopes = pg_result_value(out->rows, i, 4).p;
@@ -80,25 +83,70 @@ static enum err next_key_id(struct pg_sync *db, uint64_t *id, char *error)
 	return ERR_OK;
 }
 
-static enum err make_key(const char *pepper, uint64_t id, char text[KEY_TEXT_MAX], char hash[KEY_HASH_HEX], char *error)
+#define SEALED_HEX (sizeof("\\x") - 1 + HEX_SIZE(SEALED_SIZE))
+
+/* What stands in the row of a key that was made. */
+struct made_key {
+	char hash[KEY_HASH_HEX];
+	char sealed[SEALED_HEX]; /* as PostgreSQL takes bytes */
+	const char *signing;     /* those, or NULL */
+};
+
+static enum err make_text(const char *pepper, uint64_t id, struct admin_key_secrets *secrets, struct made_key *made,
+                          char *error)
 {
 	struct key_hasher *hasher = key_hasher_new(pepper);
 
 	if (hasher == NULL)
 		return admin_fail(error, ERR_CRYPTO, "the crypto library gives no HMAC-SHA-256");
-	enum err err = key_generate(id, text);
+	enum err err = key_generate(id, secrets->text);
 	if (err == ERR_OK)
-		err = key_hash_hex(hasher, sv_str(text), hash);
+		err = key_hash_hex(hasher, sv_str(secrets->text), made->hash);
 	key_hasher_free(hasher);
 	if (err != ERR_OK)
 		return admin_fail(error, err, "cannot make a key: %s", err_str(err));
 	return ERR_OK;
 }
 
-static enum err create_in_transaction(struct pg_sync *db, const char *pepper, const struct admin_key_wish *wish,
-                                      char text[KEY_TEXT_MAX], struct admin_keys *out, char *error)
+static enum err make_signing(struct sealer *sealer, uint64_t id, struct admin_key_secrets *secrets,
+                             struct made_key *made, char *error)
 {
-	char hash[KEY_HASH_HEX], scopes[SCOPES_TEXT_MAX], id_text[ADMIN_ID_MAX], user_id[ADMIN_ID_MAX], lifetime[24];
+	uint8_t sealed[SEALED_SIZE];
+	struct signing_key k;
+
+	if (sealer == NULL)
+		return admin_fail(error, ERR_UNSUPPORTED,
+		                  "signing keys need the setting auth.master_key (AUTH_MASTER_KEY), which is empty");
+	enum err err = signing_key_make(&k);
+	if (err == ERR_OK)
+		err = sealer_seal(sealer, id, &k, sealed);
+	if (err == ERR_OK) {
+		hex_encode(k.key, sizeof(k.key), secrets->signing_key);
+		hex_encode(k.salt, sizeof(k.salt), secrets->signing_salt);
+		memcpy(made->sealed, "\\x", 2);
+		hex_encode(sealed, sizeof(sealed), made->sealed + 2);
+		made->signing = made->sealed;
+	}
+	explicit_bzero(&k, sizeof(k));
+	return err == ERR_OK ? ERR_OK : admin_fail(error, err, "cannot make a signing key: %s", err_str(err));
+}
+
+static enum err make_key(const struct admin_key_maker *maker, uint64_t id, bool signing,
+                         struct admin_key_secrets *secrets, struct made_key *made, char *error)
+{
+	made->signing = NULL;
+	enum err err = make_text(maker->pepper, id, secrets, made, error);
+	if (err == ERR_OK && signing)
+		err = make_signing(maker->sealer, id, secrets, made, error);
+	return err;
+}
+
+static enum err create_in_transaction(struct pg_sync *db, const struct admin_key_maker *maker,
+                                      const struct admin_key_wish *wish, struct admin_key_secrets *secrets,
+                                      struct admin_keys *out, char *error)
+{
+	char scopes[SCOPES_TEXT_MAX], id_text[ADMIN_ID_MAX], user_id[ADMIN_ID_MAX], lifetime[24];
+	struct made_key made;
 	uint64_t id = 0;
 
 	enum err err = admin_user_id(db, wish->user, user_id, error);
@@ -106,25 +154,26 @@ static enum err create_in_transaction(struct pg_sync *db, const char *pepper, co
 		return err;
 	err = next_key_id(db, &id, error);
 	if (err == ERR_OK)
-		err = make_key(pepper, id, text, hash, error);
+		err = make_key(maker, id, wish->signing, secrets, &made, error);
 	if (err != ERR_OK)
 		return err;
 	snprintf(id_text, sizeof(id_text), "%" PRIu64, id);
 	snprintf(lifetime, sizeof(lifetime), "%" PRIu64, wish->lifetime_s);
 	const char *params[] = { id_text,
 		                 user_id,
-		                 hash,
+		                 made.hash,
 		                 wish->name,
 		                 scopes_format(wish->scopes, scopes, sizeof(scopes)),
-		                 wish->lifetime_s != 0 ? lifetime : NULL };
+		                 wish->lifetime_s != 0 ? lifetime : NULL,
+		                 made.signing };
 	/* FOR SHARE: a deletion of the user, which revokes the keys that it sees, comes wholly before or after. */
 	err = keys_query(db,
 	                 "WITH u AS (SELECT id, username FROM users WHERE id = $2 AND deleted_at IS NULL FOR SHARE), "
-	                 "k AS (INSERT INTO api_keys (id, user_id, key_hash, name, scopes, expires_at) "
+	                 "k AS (INSERT INTO api_keys (id, user_id, key_hash, name, scopes, expires_at, signing) "
 	                 "SELECT $1::bigint, u.id, $3, $4, string_to_array($5, ','), "
-	                 "now() + $6::bigint * interval '1 second' FROM u RETURNING *) "
+	                 "now() + $6::bigint * interval '1 second', $7::bytea FROM u RETURNING *) "
 	                 "SELECT " KEY_COLUMNS " FROM k JOIN u ON u.id = k.user_id",
-	                 6, params, out, error);
+	                 7, params, out, error);
 	if (err != ERR_OK)
 		return err;
 	if (out->count != 1)
@@ -133,17 +182,17 @@ static enum err create_in_transaction(struct pg_sync *db, const char *pepper, co
 	return err == ERR_OK ? ERR_OK : admin_db_fail(db, err, error);
 }
 
-enum err admin_key_create(struct pg_sync *db, const char *pepper, const struct admin_key_wish *wish,
-                          char text[KEY_TEXT_MAX], struct admin_keys *out, char *error)
+enum err admin_key_create(struct pg_sync *db, const struct admin_key_maker *maker, const struct admin_key_wish *wish,
+                          struct admin_key_secrets *secrets, struct admin_keys *out, char *error)
 {
 	memset(out, 0, sizeof(*out));
-	text[0] = '\0';
+	memset(secrets, 0, sizeof(*secrets));
 	enum err err = pg_sync_begin(db);
 	if (err != ERR_OK)
 		return admin_db_fail(db, err, error);
-	err = create_in_transaction(db, pepper, wish, text, out, error);
+	err = create_in_transaction(db, maker, wish, secrets, out, error);
 	if (err != ERR_OK) {
-		explicit_bzero(text, KEY_TEXT_MAX);
+		explicit_bzero(secrets, sizeof(*secrets));
 		admin_keys_free(out);
 		pg_sync_rollback(db);
 	}
@@ -167,9 +216,10 @@ enum err admin_key_list(struct pg_sync *db, const char *user, struct admin_keys 
 
 /*
  * Locks the key's user, then the key: the order of admin_user_delete(), and all before the first change. Says why the
- * key cannot be rotated. A rotation that runs beside this one has set replaced_by when the lock is ours.
+ * key cannot be rotated, and whether it has a signing key. A rotation that runs beside this one has set replaced_by
+ * when the lock is ours.
  */
-static enum err lock_for_rotation(struct pg_sync *db, const char *id, char *error)
+static enum err lock_for_rotation(struct pg_sync *db, const char *id, bool *signing, char *error)
 {
 	char user_id[ADMIN_ID_MAX];
 	const char *params[] = { id };
@@ -208,31 +258,36 @@ static enum err lock_for_rotation(struct pg_sync *db, const char *id, char *erro
 		err = admin_fail(error, ERR_BAD_STATE, "key %s is inactive", id);
 	else if (strcmp(k->state, "expired") == 0)
 		err = admin_fail(error, ERR_BAD_STATE, "key %s expired at %s", id, k->expires_at);
+	else
+		*signing = k->signing;
 	admin_keys_free(&found);
 	return err;
 }
 
-static enum err rotate_in_transaction(struct pg_sync *db, const char *pepper, const char *old_id, uint64_t grace_s,
-                                      char text[KEY_TEXT_MAX], struct admin_keys *out, char *error)
+static enum err rotate_in_transaction(struct pg_sync *db, const struct admin_key_maker *maker, const char *old_id,
+                                      uint64_t grace_s, struct admin_key_secrets *secrets, struct admin_keys *out,
+                                      char *error)
 {
-	char hash[KEY_HASH_HEX], new_id[ADMIN_ID_MAX], grace[24];
-	const char *made[] = { new_id, hash, old_id };
+	char new_id[ADMIN_ID_MAX], grace[24];
+	struct made_key made;
+	bool signing = false;
 	const char *ended[] = { old_id, new_id, grace_s != 0 ? grace : NULL };
 	uint64_t id = 0;
 
-	enum err err = lock_for_rotation(db, old_id, error);
+	enum err err = lock_for_rotation(db, old_id, &signing, error);
 	if (err == ERR_OK)
 		err = next_key_id(db, &id, error);
 	if (err == ERR_OK)
-		err = make_key(pepper, id, text, hash, error);
+		err = make_key(maker, id, signing, secrets, &made, error);
 	if (err != ERR_OK)
 		return err;
 	snprintf(new_id, sizeof(new_id), "%" PRIu64, id);
 	snprintf(grace, sizeof(grace), "%" PRIu64, grace_s);
+	const char *params[] = { new_id, made.hash, old_id, made.signing };
 	err = pg_sync_exec(db,
-	                   "INSERT INTO api_keys (id, user_id, key_hash, name, scopes, expires_at) "
-	                   "SELECT $1, user_id, $2, name, scopes, expires_at FROM api_keys WHERE id = $3",
-	                   3, made, NULL);
+	                   "INSERT INTO api_keys (id, user_id, key_hash, name, scopes, expires_at, signing) "
+	                   "SELECT $1, user_id, $2, name, scopes, expires_at, $4::bytea FROM api_keys WHERE id = $3",
+	                   4, params, NULL);
 	/* least() leaves NULL out: a key that would never have ended ends after the grace. */
 	if (err == ERR_OK)
 		err = pg_sync_exec(db,
@@ -251,22 +306,22 @@ static enum err rotate_in_transaction(struct pg_sync *db, const char *pepper, co
 	return err == ERR_OK ? ERR_OK : admin_db_fail(db, err, error);
 }
 
-enum err admin_key_rotate(struct pg_sync *db, const char *pepper, uint64_t id, uint64_t grace_s,
-                          char text[KEY_TEXT_MAX], struct admin_keys *out, char *error)
+enum err admin_key_rotate(struct pg_sync *db, const struct admin_key_maker *maker, uint64_t id, uint64_t grace_s,
+                          struct admin_key_secrets *secrets, struct admin_keys *out, char *error)
 {
 	char id_text[ADMIN_ID_MAX];
 
 	memset(out, 0, sizeof(*out));
-	text[0] = '\0';
+	memset(secrets, 0, sizeof(*secrets));
 	if (id > INT64_MAX)
 		return admin_fail(error, ERR_NOT_FOUND, "there is no key %" PRIu64, id);
 	snprintf(id_text, sizeof(id_text), "%" PRIu64, id);
 	enum err err = pg_sync_begin(db);
 	if (err != ERR_OK)
 		return admin_db_fail(db, err, error);
-	err = rotate_in_transaction(db, pepper, id_text, grace_s, text, out, error);
+	err = rotate_in_transaction(db, maker, id_text, grace_s, secrets, out, error);
 	if (err != ERR_OK) {
-		explicit_bzero(text, KEY_TEXT_MAX);
+		explicit_bzero(secrets, sizeof(*secrets));
 		admin_keys_free(out);
 		pg_sync_rollback(db);
 	}

@@ -1,6 +1,7 @@
 /*
  * API keys, as an operator handles them. Errors as in store/admin_user.h; ERR_NOT_FOUND is also an unknown key. The
- * key itself exists only in the answer of admin_key_create(): the database holds its hash (policy/key.h).
+ * key itself exists only in the answer of admin_key_create(): the database holds its hash (policy/key.h). Its signing
+ * key, if it has one, lies there sealed (policy/sealed.h), and nothing of it is ever shown again.
  */
 #pragma once
 
@@ -9,8 +10,10 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/hex.h"
 #include "io/pg_sync.h"
 #include "policy/key.h"
+#include "policy/sealed.h"
 #include "store/admin_error.h"
 
 /* The texts belong to the list that the key is in; times as in store/admin_user.h, NULL when there is none. */
@@ -24,6 +27,7 @@ struct admin_key {
 	uint64_t replaced_by; /* the key that took over, 0: none. "rotated": it has, and this one passes until it
 	                         expires */
 	bool is_active;
+	bool signing; /* it has a signing key */
 	const char *created_at;
 	const char *last_used_at;
 	const char *expires_at;
@@ -43,20 +47,37 @@ struct admin_key_wish {
 	const char *name;    /* NULL: none */
 	uint32_t scopes;     /* policy/scope.h, at least one */
 	uint64_t lifetime_s; /* 0: never expires */
+	bool signing;        /* with a signing key; then there must be a sealer */
 };
 
-/* Makes a key. text is the only copy: show it and wipe it. On a failure it is empty. */
-MUST_CHECK enum err admin_key_create(struct pg_sync *db, const char *pepper, const struct admin_key_wish *wish,
-                                     char text[KEY_TEXT_MAX], struct admin_keys *out, char *error);
+/* What keys are made with; from the settings. */
+struct admin_key_maker {
+	const char *pepper;
+	struct sealer *sealer; /* NULL: no signing keys can be made */
+};
+
+/* The only copy: show it and wipe it. */
+struct admin_key_secrets {
+	char text[KEY_TEXT_MAX];
+	char signing_key[HEX_SIZE(SIGNING_SIZE)];  /* as imgproxy's clients take it; "" without one */
+	char signing_salt[HEX_SIZE(SIGNING_SIZE)]; /* likewise */
+};
+
+/* Makes a key. On a failure *secrets is zeros. */
+MUST_CHECK enum err admin_key_create(struct pg_sync *db, const struct admin_key_maker *maker,
+                                     const struct admin_key_wish *wish, struct admin_key_secrets *secrets,
+                                     struct admin_keys *out, char *error);
 
 /*
  * Makes a key with the user, name, scopes and expiry of key `id`, which ends in grace_s seconds (or when it would have
  * ended anyway), or at once (0: it is revoked). Of several rotations of a key at the same time one is done.
- * ERR_BAD_STATE is also a key that passes no more, or was rotated before. out->items[0] is the new key, [1] the old
- * one; text as above.
+ * If the old one has a signing key, the new one gets another. ERR_BAD_STATE is also a key that passes no more, or was
+ * rotated before, and ERR_UNSUPPORTED one with a signing key while there is no sealer. out->items[0] is the new key,
+ * [1] the old one; *secrets as above.
  */
-MUST_CHECK enum err admin_key_rotate(struct pg_sync *db, const char *pepper, uint64_t id, uint64_t grace_s,
-                                     char text[KEY_TEXT_MAX], struct admin_keys *out, char *error);
+MUST_CHECK enum err admin_key_rotate(struct pg_sync *db, const struct admin_key_maker *maker, uint64_t id,
+                                     uint64_t grace_s, struct admin_key_secrets *secrets, struct admin_keys *out,
+                                     char *error);
 
 /* The keys of a user, or all (user == NULL), by id. */
 MUST_CHECK enum err admin_key_list(struct pg_sync *db, const char *user, struct admin_keys *out, char *error);

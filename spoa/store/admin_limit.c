@@ -1,12 +1,9 @@
 #include "store/admin_limit.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
+#include "store/admin_row.h"
 #include "store/admin_user.h"
-
-#define NUMBER_MAX 24
 
 /* Of u (the user) and t (their row of the table, which may be missing). */
 #define LIMIT_COLUMNS                                                             \
@@ -55,77 +52,23 @@ static const char quotas_set_sql[] = ADMIN_LIVING_USER
         "shadow_bandwidth = coalesce($11::boolean, t.shadow_bandwidth) RETURNING *) "
         "SELECT " QUOTA_COLUMNS " FROM t JOIN u ON u.id = t.user_id";
 
-/* Two parameters: whether it was given, and to what. */
-static void put_change(const struct admin_change *c, char text[NUMBER_MAX], const char **params)
-{
-	snprintf(text, NUMBER_MAX, "%" PRIu64, c->to.value);
-	params[0] = c->given ? "true" : "false";
-	params[1] = c->given && c->to.own ? text : NULL;
-}
-
-static const char *flag(bool given, bool value)
-{
-	return !given ? NULL : value ? "true" : "false";
-}
-
-static void get_number(const struct pg_result *r, size_t col, struct admin_number *out, enum err *err)
-{
-	out->own = !pg_result_null(r, 0, col);
-	if (*err == ERR_OK && out->own)
-		*err = pg_result_u64(r, 0, col, &out->value);
-}
-
-static void get_u64(const struct pg_result *r, size_t col, uint64_t *out, enum err *err)
-{
-	if (*err == ERR_OK)
-		*err = pg_result_u64(r, 0, col, out);
-}
-
-static void get_bool(const struct pg_result *r, size_t col, bool *out, enum err *err)
-{
-	if (*err == ERR_OK)
-		*err = pg_result_bool(r, 0, col, out);
-}
-
-/* Finds the user, then runs a statement whose $1 is the id and which gives one row, but none for a deleted user. */
-static enum err one_row(struct pg_sync *db, const char *user, const char *sql, int nparams, const char **params,
-                        struct pg_result **rows, char *error)
-{
-	char id[ADMIN_ID_MAX];
-
-	*rows = NULL;
-	enum err err = admin_user_id(db, user, id, error);
-	if (err != ERR_OK)
-		return err;
-	params[0] = id;
-	err = pg_sync_exec(db, sql, nparams, params, rows);
-	params[0] = NULL;
-	if (err != ERR_OK)
-		return admin_db_fail(db, err, error);
-	if (pg_result_rows(*rows) == 1)
-		return ERR_OK;
-	pg_result_free(*rows);
-	*rows = NULL;
-	return admin_fail(error, ERR_BAD_STATE, "user \"%s\" was deleted just now", user);
-}
-
 static enum err limits_query(struct pg_sync *db, const char *user, const char *sql, int nparams, const char **params,
                              struct admin_limits *out, char *error)
 {
 	struct pg_result *r;
 
 	memset(out, 0, sizeof(*out));
-	enum err err = one_row(db, user, sql, nparams, params, &r, error);
+	enum err err = admin_one_row(db, user, sql, nparams, params, &r, error);
 	if (err != ERR_OK)
 		return err;
 	out->rows = r;
 	out->username = pg_result_value(r, 0, 1).p;
-	get_u64(r, 0, &out->user_id, &err);
-	get_number(r, 2, &out->per_minute, &err);
-	get_number(r, 3, &out->per_hour, &err);
-	get_number(r, 4, &out->burst, &err);
-	get_bool(r, 5, &out->shadow_minute, &err);
-	get_bool(r, 6, &out->shadow_hour, &err);
+	admin_get_u64(r, 0, &out->user_id, &err);
+	admin_get_number(r, 2, &out->per_minute, &err);
+	admin_get_number(r, 3, &out->per_hour, &err);
+	admin_get_number(r, 4, &out->burst, &err);
+	admin_get_bool(r, 5, &out->shadow_minute, &err);
+	admin_get_bool(r, 6, &out->shadow_hour, &err);
 	if (err == ERR_OK)
 		return ERR_OK;
 	admin_limits_free(out);
@@ -148,14 +91,14 @@ enum err admin_limits_find(struct pg_sync *db, const char *user, struct admin_li
 enum err admin_limits_set(struct pg_sync *db, const char *user, const struct admin_limits_wish *wish,
                           struct admin_limits *out, char *error)
 {
-	char numbers[3][NUMBER_MAX];
+	char numbers[3][ADMIN_NUMBER_MAX];
 	const char *params[9] = { NULL };
 
-	put_change(&wish->per_minute, numbers[0], params + 1);
-	put_change(&wish->per_hour, numbers[1], params + 3);
-	put_change(&wish->burst, numbers[2], params + 5);
-	params[7] = flag(wish->shadow_given, wish->shadow_minute);
-	params[8] = flag(wish->shadow_given, wish->shadow_hour);
+	admin_put_change(&wish->per_minute, numbers[0], params + 1);
+	admin_put_change(&wish->per_hour, numbers[1], params + 3);
+	admin_put_change(&wish->burst, numbers[2], params + 5);
+	params[7] = admin_flag(wish->shadow_given, wish->shadow_minute);
+	params[8] = admin_flag(wish->shadow_given, wish->shadow_hour);
 	return limits_query(db, user, limits_set_sql, 9, params, out, error);
 }
 
@@ -165,22 +108,22 @@ static enum err quotas_query(struct pg_sync *db, const char *user, const char *s
 	struct pg_result *r;
 
 	memset(out, 0, sizeof(*out));
-	enum err err = one_row(db, user, sql, nparams, params, &r, error);
+	enum err err = admin_one_row(db, user, sql, nparams, params, &r, error);
 	if (err != ERR_OK)
 		return err;
 	out->rows = r;
 	out->username = pg_result_value(r, 0, 1).p;
-	get_u64(r, 0, &out->user_id, &err);
-	get_number(r, 2, &out->requests, &err);
-	get_number(r, 3, &out->bandwidth_mb, &err);
-	get_number(r, 4, &out->storage_mb, &err);
-	get_number(r, 5, &out->reset_day, &err);
-	get_bool(r, 6, &out->shadow_requests, &err);
-	get_bool(r, 7, &out->shadow_bandwidth, &err);
-	get_u64(r, 8, &out->current_requests, &err);
-	get_u64(r, 9, &out->current_bandwidth_mb, &err);
-	get_u64(r, 10, &out->current_bandwidth_bytes, &err);
-	get_u64(r, 11, &out->now, &err);
+	admin_get_u64(r, 0, &out->user_id, &err);
+	admin_get_number(r, 2, &out->requests, &err);
+	admin_get_number(r, 3, &out->bandwidth_mb, &err);
+	admin_get_number(r, 4, &out->storage_mb, &err);
+	admin_get_number(r, 5, &out->reset_day, &err);
+	admin_get_bool(r, 6, &out->shadow_requests, &err);
+	admin_get_bool(r, 7, &out->shadow_bandwidth, &err);
+	admin_get_u64(r, 8, &out->current_requests, &err);
+	admin_get_u64(r, 9, &out->current_bandwidth_mb, &err);
+	admin_get_u64(r, 10, &out->current_bandwidth_bytes, &err);
+	admin_get_u64(r, 11, &out->now, &err);
 	if (err == ERR_OK)
 		return ERR_OK;
 	admin_quotas_free(out);
@@ -203,14 +146,14 @@ enum err admin_quotas_find(struct pg_sync *db, const char *user, struct admin_qu
 enum err admin_quotas_set(struct pg_sync *db, const char *user, const struct admin_quotas_wish *wish,
                           struct admin_quotas *out, char *error)
 {
-	char numbers[4][NUMBER_MAX];
+	char numbers[4][ADMIN_NUMBER_MAX];
 	const char *params[11] = { NULL };
 
-	put_change(&wish->requests, numbers[0], params + 1);
-	put_change(&wish->bandwidth_mb, numbers[1], params + 3);
-	put_change(&wish->storage_mb, numbers[2], params + 5);
-	put_change(&wish->reset_day, numbers[3], params + 7);
-	params[9] = flag(wish->shadow_given, wish->shadow_requests);
-	params[10] = flag(wish->shadow_given, wish->shadow_bandwidth);
+	admin_put_change(&wish->requests, numbers[0], params + 1);
+	admin_put_change(&wish->bandwidth_mb, numbers[1], params + 3);
+	admin_put_change(&wish->storage_mb, numbers[2], params + 5);
+	admin_put_change(&wish->reset_day, numbers[3], params + 7);
+	params[9] = admin_flag(wish->shadow_given, wish->shadow_requests);
+	params[10] = admin_flag(wish->shadow_given, wish->shadow_bandwidth);
 	return quotas_query(db, user, quotas_set_sql, 11, params, out, error);
 }

@@ -176,7 +176,8 @@ def test_the_help_names_every_command(stack):
     text = stack.run_program("gatewayctl", "--help").out
     for command in ("migrate up", "migrate status", "user add", "user list", "user show", "user enable", "user disable",
                     "user delete", "key create", "key list", "key revoke", "key rotate", "config show", "limit set", "limit show",
-                    "quota set", "quota show", "allow add", "allow list", "allow remove", "usage USER", "reconcile", "--fix"):
+                    "quota set", "quota show", "source add", "source list", "source remove", "image set", "image show",
+                    "--signing", "allow add", "allow list", "allow remove", "usage USER", "reconcile", "--fix"):
         assert command in text, command
 
 

@@ -100,7 +100,8 @@ def test_a_change_of_limits_is_a_change_of_the_policy(stack):
         before = generation(stack)
         stack.done(*args)
         assert generation(stack) == before + 1, args
-    # The same once more changes nothing that a verdict reads; storage is not for verdicts.
+    stack.done("quota", "set", user.name, "--storage-mb", 7)
+    # The same once more changes nothing that a verdict reads.
     for args in (("limit", "set", user.name, "--per-minute", 7), ("quota", "set", user.name, "--requests", 7),
                  ("quota", "set", user.name, "--storage-mb", 7)):
         before = generation(stack)
@@ -122,12 +123,12 @@ def test_limits_for_people(stack):
 def test_the_settings_are_the_defaults(stack):
     user = stack.make_user()
     env = {"RATE_LIMITS_USER_LEVEL_REQUESTS_PER_MINUTE": "77", "RATE_LIMITS_USER_LEVEL_REQUESTS_PER_HOUR": "0",
-           "QUOTAS_MONTHLY_REQUESTS": "88", "QUOTAS_MONTHLY_BANDWIDTH_MB": "99"}
+           "QUOTAS_MONTHLY_REQUESTS": "88", "QUOTAS_MONTHLY_BANDWIDTH_MB": "99", "QUOTAS_STORAGE_MB": "66"}
     ask = ("--config", stack.config, "--json")
     limits = json.loads(stack.run_program("gatewayctl", *ask, "limit", "show", user.name, env=env).out)
     assert (limits["requests_per_minute"], limits["requests_per_hour"], limits["burst"]) == (77, 0, 77)
     quotas = json.loads(stack.run_program("gatewayctl", *ask, "quota", "show", user.name, env=env).out)
-    assert (quotas["monthly_requests"], quotas["monthly_bandwidth_mb"]) == (88, 99)
+    assert (quotas["monthly_requests"], quotas["monthly_bandwidth_mb"], quotas["storage_mb"]) == (88, 99, 66)
     usage = json.loads(stack.run_program("gatewayctl", *ask, "usage", user.name, env=env).out)
     assert (usage["monthly_requests"], usage["monthly_bandwidth_mb"]) == (88, 99)
 
@@ -168,14 +169,15 @@ def test_quotas_of_a_user_without_a_row(stack, defaults):
         "user": user.name, "user_id": user.id, "monthly_requests": defaults["quotas.monthly_requests"],
         "monthly_bandwidth_mb": defaults["quotas.monthly_bandwidth_mb"], "storage_mb": 0, "reset_day": 1,
         "current_requests": 0, "current_bandwidth_mb": 0, "reset_at": text(end), "shadow": [],
-        "defaults": ["monthly_requests", "monthly_bandwidth_mb"]}
+        "defaults": ["monthly_requests", "monthly_bandwidth_mb", "storage_mb"]}
     assert quota_row(stack, user) == []
 
 
 def test_quota_set_changes_what_is_given(stack, defaults):
     user = stack.make_user()
     answer = stack.done("quota", "set", user.name, "--requests", 500, "--shadow", "bandwidth")
-    assert (answer["monthly_requests"], answer["shadow"], answer["defaults"]) == (500, ["bandwidth"], ["monthly_bandwidth_mb"])
+    assert (answer["monthly_requests"], answer["shadow"], answer["defaults"]) == (
+        500, ["bandwidth"], ["monthly_bandwidth_mb", "storage_mb"])
     assert quota_row(stack, user) == [(500, None, None, None, False, True)]
     answer = stack.done("quota", "set", user.name, "--bandwidth-mb", 0, "--storage-mb", 9, "--reset-day", 31)
     assert (answer["monthly_requests"], answer["monthly_bandwidth_mb"], answer["storage_mb"], answer["reset_day"]) == (
@@ -249,7 +251,7 @@ def test_quotas_and_usage_for_people(stack):
     assert head.startswith(f"user {user.id} ({user.name}); the month ends at ")
     assert [row.split() for row in rows] == [
         ["QUOTA", "VALUE", "FROM", "SHADOW", "USED", "PERCENT"], ["monthly_requests", "50", "user", "no", "60", "120", "%"],
-        ["monthly_bandwidth_mb", "none", "user", "no", "3", "-"], ["storage_mb", "none", "default", "-", "-", "-"],
+        ["monthly_bandwidth_mb", "none", "user", "no", "3", "-"], ["storage_mb", "none", "setting", "-", "-", "-"],
         ["reset_day", "1", "default", "-", "-", "-"]]
     head, *rows = stack.gatewayctl("usage", user.name).out.splitlines()
     assert head.startswith(f"user {user.id} ({user.name}), month ")

@@ -14,7 +14,7 @@ declare -A uses=(
     [store]="io policy usage base"
     [agent]="store io policy usage imgurl spop base"
     [api]="io base"
-    [cli]="store io usage policy base"
+    [cli]="store io usage policy imgurl base"
 )
 bad=0
 

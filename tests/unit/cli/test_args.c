@@ -1,5 +1,6 @@
 #include "unit.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "cli/args.h"
@@ -138,7 +139,7 @@ static void wrong_lines_say_what_is_wrong(void **state)
 		{ "user list -x", "there is no option -x" },
 		{ "user list --config", "--config needs a value" },
 		{ "user list --config a --config b", "--config was given twice" },
-		{ "user list --dir a --email b --name c --scopes d --expires e --grace f --burst g",
+		{ "user list --dir a --email b --name c --scopes d --expires e --grace f --burst g --month h --from i",
 		  "too many options" },
 		{ "key revoke", "key revoke needs KEY_ID" },
 		{ "limits set ann", "there is no command limits" },
@@ -266,6 +267,87 @@ static void changes(void **state)
 	}
 }
 
+static void thousandths(void **state)
+{
+	static const struct {
+		const char *text;
+		enum err err;
+		uint64_t value;
+	} rows[] = {
+		{ "1", ERR_OK, 1000 },
+		{ "4", ERR_OK, 4000 },
+		{ "1.5", ERR_OK, 1500 },
+		{ "1.50", ERR_OK, 1500 },
+		{ "1.05", ERR_OK, 1050 },
+		{ "3.999", ERR_OK, 3999 },
+		{ "4.000", ERR_OK, 4000 },
+		{ "4.001", ERR_RANGE, 0 },
+		{ "0.999", ERR_RANGE, 0 },
+		{ "0", ERR_RANGE, 0 },
+		{ "18446744073709552.385", ERR_RANGE, 0 },
+		{ "18446744073709551.999", ERR_RANGE, 0 },
+		{ "99999999999999999999", ERR_RANGE, 0 },
+		{ "", ERR_INVALID, 0 },
+		{ ".", ERR_INVALID, 0 },
+		{ "1.", ERR_INVALID, 0 },
+		{ ".5", ERR_INVALID, 0 },
+		{ "1.0000", ERR_INVALID, 0 },
+		{ "1.5.0", ERR_INVALID, 0 },
+		{ "1,5", ERR_INVALID, 0 },
+		{ "1.-5", ERR_INVALID, 0 },
+		{ "+1", ERR_INVALID, 0 },
+		{ "-1", ERR_INVALID, 0 },
+		{ "01", ERR_INVALID, 0 },
+		{ "1e0", ERR_INVALID, 0 },
+		{ "1.5 ", ERR_INVALID, 0 },
+		{ "Default", ERR_INVALID, 0 },
+	};
+	struct admin_change c;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		c = (struct admin_change){ 0 };
+		if (args_thousandths(rows[i].text, 1, 4, &c) != rows[i].err)
+			fail_msg("%s", rows[i].text);
+		assert_int_equal(c.given, rows[i].err == ERR_OK);
+		assert_int_equal(c.to.own, rows[i].err == ERR_OK);
+		assert_int_equal(c.to.value, rows[i].value);
+	}
+	assert_int_equal(args_thousandths("default", 1, 4, &c), ERR_OK);
+	assert_true(c.given && !c.to.own);
+	assert_int_equal(args_thousandths(NULL, 1, 4, &c), ERR_OK);
+	assert_false(c.given);
+	assert_int_equal(args_thousandths("0", 0, 4, &c), ERR_OK);
+	assert_true(c.to.own && c.to.value == 0);
+}
+
+static void presets(void **state)
+{
+	static const char *const right[] = {
+		"a",       "thumb,wide",    "A.b_c-0",
+		"default", "a,b,c,d,e,f,g", "a234567890123456789012345678901234567890123456789012345678901234"
+	};
+	static const char *const wrong[] = {
+		"",      ",",         "a,",  ",a",   "a,,b",
+		"a,b,a", "a b",       " a",  "a:b",  "a/b",
+		"a%20b", "a\xc3\xa4", "a\n", "a,b ", "a2345678901234567890123456789012345678901234567890123456789012345"
+	};
+	char many[1024];
+	size_t n = 0;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(right) / sizeof(right[0]); i++)
+		assert_int_equal(args_presets(right[i]), ERR_OK);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		if (args_presets(wrong[i]) != ERR_INVALID)
+			fail_msg("%s", wrong[i]);
+	for (int i = 0; i < 100; i++)
+		n += (size_t)snprintf(many + n, sizeof(many) - n, "%sp%d", i > 0 ? "," : "", i);
+	assert_int_equal(args_presets(many), ERR_OK);
+	strcpy(many + n, ",x");
+	assert_int_equal(args_presets(many), ERR_INVALID);
+}
+
 static void lists_of_names(void **state)
 {
 	static const char *const names[] = { "minute", "hour" };
@@ -367,6 +449,8 @@ int main(void)
 		cmocka_unit_test(json_is_known_though_the_line_is_wrong),
 		cmocka_unit_test(help_needs_no_finished_command),
 		cmocka_unit_test(changes),
+		cmocka_unit_test(thousandths),
+		cmocka_unit_test(presets),
 		cmocka_unit_test(lists_of_names),
 		cmocka_unit_test(months),
 		cmocka_unit_test(durations),

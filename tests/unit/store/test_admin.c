@@ -7,8 +7,10 @@
 
 #include "policy/scope.h"
 #include "store/admin_allow.h"
+#include "store/admin_image.h"
 #include "store/admin_key.h"
 #include "store/admin_limit.h"
+#include "store/admin_source.h"
 #include "store/admin_user.h"
 
 static struct {
@@ -96,6 +98,14 @@ static void refusals_are_sentences(void **state)
 		{ "ip_whitelist_unique", "23505", ERR_REFUSED, ERR_EXISTS, "on the user's list already" },
 		{ "ip_whitelist_description_length", "23514", ERR_REFUSED, ERR_INVALID,
 		  "a description has at most 1000" },
+		{ "allowed_sources_unique", "23505", ERR_REFUSED, ERR_EXISTS, "on the user's list already" },
+		{ "allowed_sources_most", "23514", ERR_REFUSED, ERR_INVALID, "at most 1000 allowed sources" },
+		{ "allowed_sources_prefix_grammar", "23514", ERR_REFUSED, ERR_INVALID, "in its canonical form" },
+		{ "allowed_sources_prefix_length", "23514", ERR_REFUSED, ERR_INVALID, "at most 512 bytes" },
+		{ "allowed_sources_description_length", "23514", ERR_REFUSED, ERR_INVALID,
+		  "a description has at most 1000" },
+		{ "image_policies_presets_most", "23514", ERR_REFUSED, ERR_INVALID, "at most 100 presets" },
+		{ "image_policies_presets_grammar", "23514", ERR_REFUSED, ERR_INVALID, "the name of a preset" },
 		{ "api_keys_name_length", "23514", ERR_REFUSED, ERR_INVALID, "a key's name has" },
 		{ "", "42P01", ERR_REFUSED, ERR_REFUSED, "gatewayctl migrate up" },
 		{ "", "", ERR_CLOSED, ERR_CLOSED, "database: the server's words" },
@@ -117,7 +127,8 @@ static void refusals_are_sentences(void **state)
 static void ids_beyond_the_column_are_unknown_without_asking(void **state)
 {
 	static const char *const ids[] = { "9223372036854775808", "18446744073709551616", "007" };
-	char text[KEY_TEXT_MAX];
+	const struct admin_key_maker maker = { .pepper = "a pepper" };
+	struct admin_key_secrets secrets;
 	struct admin_users users;
 	struct admin_keys keys;
 
@@ -130,7 +141,7 @@ static void ids_beyond_the_column_are_unknown_without_asking(void **state)
 	}
 	assert_int_equal(admin_key_revoke(NULL, UINT64_MAX, &keys, error), ERR_NOT_FOUND);
 	assert_int_equal(fake.statements, 0);
-	assert_int_equal(admin_key_rotate(NULL, "a pepper", UINT64_MAX, 0, text, &keys, error), ERR_NOT_FOUND);
+	assert_int_equal(admin_key_rotate(NULL, &maker, UINT64_MAX, 0, &secrets, &keys, error), ERR_NOT_FOUND);
 	assert_int_equal(fake.statements, 0);
 	assert_int_equal(admin_user_find(NULL, "9223372036854775807", &users, error), ERR_CLOSED);
 	assert_int_equal(fake.statements, 1);
@@ -139,24 +150,26 @@ static void ids_beyond_the_column_are_unknown_without_asking(void **state)
 static void a_failed_change_is_rolled_back_and_leaves_no_key(void **state)
 {
 	struct admin_key_wish wish = { .user = "ann", .scopes = SCOPE_READ };
-	char text[KEY_TEXT_MAX];
+	const struct admin_key_maker maker = { .pepper = "a pepper" };
+	static const struct admin_key_secrets nothing;
+	struct admin_key_secrets secrets;
 	struct admin_users users;
 	struct admin_keys keys;
 	uint64_t revoked = 7;
 
 	(void)state;
 	answer(ERR_CLOSED, "", "");
-	memset(text, 'k', sizeof(text));
-	assert_int_equal(admin_key_create(NULL, "a pepper", &wish, text, &keys, error), ERR_CLOSED);
+	memset(&secrets, 'k', sizeof(secrets));
+	assert_int_equal(admin_key_create(NULL, &maker, &wish, &secrets, &keys, error), ERR_CLOSED);
 	assert_int_equal(fake.rollbacks, 1);
-	assert_string_equal(text, "");
+	assert_memory_equal(&secrets, &nothing, sizeof(secrets));
 	assert_null(keys.items);
 
 	answer(ERR_CLOSED, "", "");
-	memset(text, 'k', sizeof(text));
-	assert_int_equal(admin_key_rotate(NULL, "a pepper", 7, 60, text, &keys, error), ERR_CLOSED);
+	memset(&secrets, 'k', sizeof(secrets));
+	assert_int_equal(admin_key_rotate(NULL, &maker, 7, 60, &secrets, &keys, error), ERR_CLOSED);
 	assert_int_equal(fake.rollbacks, 1);
-	assert_string_equal(text, "");
+	assert_memory_equal(&secrets, &nothing, sizeof(secrets));
 	assert_null(keys.items);
 
 	answer(ERR_CLOSED, "", "");
@@ -256,6 +269,25 @@ static void failed_limits_leave_nothing(void **state)
 	assert_null(quotas.rows);
 }
 
+static void failed_sources_and_bounds_leave_nothing(void **state)
+{
+	const struct admin_images_wish wish = { .max_dpr = { .given = true }, .presets_given = true };
+	struct admin_images images;
+	struct admin_sources list;
+
+	(void)state;
+	answer(ERR_REFUSED, "", "42P01");
+	assert_int_equal(admin_images_set(NULL, "ann", &wish, &images, error), ERR_REFUSED);
+	assert_non_null(strstr(error, "gatewayctl migrate up"));
+	assert_null(images.rows);
+	assert_int_equal(admin_images_find(NULL, "ann", &images, error), ERR_REFUSED);
+	assert_null(images.rows);
+	assert_int_equal(admin_source_add(NULL, "ann", "https://a/", NULL, &list, error), ERR_REFUSED);
+	assert_null(list.rows);
+	assert_int_equal(admin_source_remove(NULL, "ann", NULL, UINT64_MAX, &list, error), ERR_REFUSED);
+	assert_null(list.items);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -265,6 +297,7 @@ int main(void)
 		cmocka_unit_test(blocks),
 		cmocka_unit_test(a_bad_block_is_refused_without_asking),
 		cmocka_unit_test(failed_limits_leave_nothing),
+		cmocka_unit_test(failed_sources_and_bounds_leave_nothing),
 	};
 	return cmocka_run_group_tests_name("store/admin", tests, NULL, NULL);
 }
