@@ -6,6 +6,7 @@ import concurrent.futures
 import ipaddress
 import os
 import struct
+import time
 
 import lmdb
 import psycopg2
@@ -392,6 +393,29 @@ def test_signing_key(stack, db, policy, user):
     for size in (0, 91, 93):
         with pytest.raises(psycopg2.errors.CheckViolation):
             run(db, "UPDATE api_keys SET signing = %s WHERE id = %s", b"x" * size, key.id)
+
+
+@pytest.mark.parametrize("name, change, held", [
+    ("sources", "INSERT INTO allowed_sources (user_id, prefix) VALUES (%(user)s, 'https://x.example/' || %(n)s || '/')",
+     lambda policy, user, key, n: f"https://x.example/{n}/" in policy.user(user).sources),
+    ("bounds of images", "UPDATE image_policies SET max_dimension = 1000 + %(n)s WHERE user_id = %(user)s",
+     lambda policy, user, key, n: policy.user(user).dimension == 1000 + n),
+    ("room for uploads", "UPDATE quotas SET storage_mb = 1000 + %(n)s WHERE user_id = %(user)s",
+     lambda policy, user, key, n: policy.user(user).storage == (1000 + n) * MB),
+    ("signing keys", "UPDATE api_keys SET signing = decode(repeat(lpad(%(n)s::text, 2, '0'), 92), 'hex') WHERE id = %(key)s",
+     lambda policy, user, key, n: policy.signing(key.id) == bytes([int(str(n), 16)]) * SIGNING),
+])
+def test_changes_arrive_in_time(stack, db, policy, user, name, change, held):
+    """The promise is 100 ms from the commit; printed here, and with a bound that no busy machine passes."""
+    key, times = stack.make_key(user), []
+    for n in range(10, 30):
+        with db.cursor() as cursor:
+            cursor.execute(change, {"user": user.id, "key": key.id, "n": n})
+        began = time.monotonic()
+        wait_until(lambda: held(policy, user, key, n), what=f"{name} reach policy.mdb", interval=0.001)
+        times.append((time.monotonic() - began) * 1000)
+    print(f"commit to policy.mdb, {name}: p50 {sorted(times)[10]:.1f} ms, max {max(times):.1f} ms")
+    assert max(times) < 1000
 
 
 def test_file_of_the_layout_before_is_filled_anew(fresh_stack):
