@@ -132,8 +132,8 @@ $(skew): tests/load/skew/skew.c $(O)/flags
 	@echo "  LD      $@"
 	@$(CC) -D_GNU_SOURCE -std=c11 -O2 $(WARN) -shared -fPIC -o $@ $<
 
-# The programs of `make bench`: an agent that decides nothing, the load, and a load of usage lines.
-bench_programs := $(O)/bench/floor-agent $(O)/bench/load $(O)/bench/usage-load
+# The programs of `make bench`: an agent that decides nothing, the load, a load of usage lines, and image URLs alone.
+bench_programs := $(O)/bench/floor-agent $(O)/bench/load $(O)/bench/usage-load $(O)/bench/imgurl-bench
 bench_rooms := spop base
 $(O)/bench/floor-agent: tests/bench/floor_agent.c $(call archive,$(bench_rooms)) $(O)/flags
 	@mkdir -p $(@D)
@@ -149,6 +149,11 @@ $(O)/bench/usage-load: tests/bench/usage_load.c $(O)/flags
 	@mkdir -p $(@D)
 	@echo "  LD      $@"
 	@$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $<
+
+$(O)/bench/imgurl-bench: tests/bench/imgurl_bench.c $(call archive,imgurl $(uses_imgurl)) $(O)/flags
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	@$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -MMD -MP -MF $@.d -o $@ $< $(call archive,imgurl $(uses_imgurl)) $(libs_imgurl)
 
 # ---- unit tests: one program a test file, linked with its own room and those below it alone ---------------------------
 
@@ -213,7 +218,7 @@ PYTEST_ARGS ?=
 test-integration: build $(pacer) $(skew) $(bench_programs) $(live) ## real HAProxy, PostgreSQL, Redis and the programs, on ports and folders of their own
 	@/usr/bin/python3 -m pytest -q -p no:cacheprovider tests/integration $(PYTEST_ARGS)
 
-# ROWS=verdict, latency, size, change or usage (or several of them): these alone.
+# ROWS=verdict, latency, size, change, usage or imgurl (or several of them): these alone.
 ROWS ?=
 .PHONY: bench
 bench: ## the numbers of docs/bench.md, printed and in var/bench.json; ROWS=verdict for one group

@@ -46,7 +46,7 @@ enum err answer_init(struct answerer *a, const struct settings *settings, struct
 		log_error("cannot prepare HMAC-SHA-256");
 		return ERR_CRYPTO;
 	}
-	enum err err = imgurl_signer_new(settings->imgproxy_key, settings->imgproxy_salt, &a->signer);
+	enum err err = imgurl_key_hex(&a->upstream, settings->imgproxy_key, settings->imgproxy_salt);
 	if (err != ERR_OK)
 		log_error("imgproxy.key and imgproxy.salt: must both be set, in hex: %s", err_str(err));
 	return err;
@@ -55,7 +55,7 @@ enum err answer_init(struct answerer *a, const struct settings *settings, struct
 void answer_fini(struct answerer *a)
 {
 	policy_db_close(a->db);
-	imgurl_signer_free(a->signer);
+	imgurl_key_clear(&a->upstream);
 	key_hasher_free(a->hasher);
 	free(a->parked);
 }
@@ -128,20 +128,26 @@ static const struct policy_usage *find_usage(void *arg, uint64_t user_id)
 	return policy_db_usage(a->db, user_id);
 }
 
+/* What every user may ask for. */
+static const struct imgurl_bounds image_bounds = {
+	.max_dimension = 4096, .max_dpr = 4000, .max_zoom = 4000, .max_blur = 50000, .max_quality = 100
+};
+
 static enum verdict_code judge_url(void *arg, const struct policy_request *req, uint64_t user_id)
 {
+	static const enum verdict_code codes[] = {
+		[IMGURL_OK] = VERDICT_ALLOW,
+		[IMGURL_INVALID] = VERDICT_URL_INVALID,
+		[IMGURL_SIGNATURE] = VERDICT_SIGNATURE_INVALID,
+		[IMGURL_SOURCE] = VERDICT_SOURCE_FORBIDDEN,
+		[IMGURL_OPTION] = VERDICT_OPTION_FORBIDDEN,
+		[IMGURL_EXPIRED] = VERDICT_NOT_FOUND,
+		[IMGURL_INTERNAL] = VERDICT_UNAVAILABLE,
+	};
 	struct answerer *a = arg;
+	const struct imgurl_tenant tenant = { .user_id = user_id, .bounds = image_bounds };
 
-	switch (imgurl_target(a->signer, req->path, user_id, a->target_buf, sizeof(a->target_buf), &a->target)) {
-	case ERR_OK:
-		return VERDICT_ALLOW;
-	case ERR_REFUSED:
-		return VERDICT_SOURCE_FORBIDDEN;
-	case ERR_CRYPTO:
-		return VERDICT_UNAVAILABLE;
-	default:
-		return VERDICT_URL_INVALID;
-	}
+	return codes[imgurl_rewrite(&a->upstream, NULL, req->path, &tenant, a->env.now, &a->image)];
 }
 
 /* Fills *req from the arguments of the present message; false when its version is another. Unknown ones are skipped. */
@@ -217,8 +223,9 @@ static void write_limits(struct spop_ack *ack, const struct answerer *a, const s
 		set_int(ack, "retry_after", retry_seconds(v));
 }
 
+/* detail: what is to be said of a refusal instead of the code's own sentence, unless it is empty. */
 static void write_verdict(struct spop_ack *ack, const struct answerer *a, const struct policy_verdict *v,
-                          struct sv target)
+                          struct sv target, struct sv detail)
 {
 	char scopes[SCOPES_TEXT_MAX];
 
@@ -230,7 +237,7 @@ static void write_verdict(struct spop_ack *ack, const struct answerer *a, const 
 	if (v->code != VERDICT_ALLOW) {
 		set_text(ack, "code", sv_str(verdict_name(v->code)));
 		set_int(ack, "status", (uint64_t)verdict_status(v->code));
-		set_text(ack, "detail", sv_str(verdict_detail(v->code)));
+		set_text(ack, "detail", detail.n > 0 ? detail : sv_str(verdict_detail(v->code)));
 		set_text(ack, "verdict", SV("deny"));
 		return;
 	}
@@ -256,12 +263,13 @@ static void count_shadow(struct agent_metrics *m, uint8_t shadow)
 
 /* Writes the ACK of a verdict that is final. */
 static enum err write_answer(struct answerer *a, const struct spop_conn *conn, struct wcur *out, uint64_t stream_id,
-                             uint64_t frame_id, const struct policy_verdict *v, struct sv target, uint64_t start_ns)
+                             uint64_t frame_id, const struct policy_verdict *v, struct sv target, struct sv detail,
+                             uint64_t start_ns)
 {
 	struct spop_ack ack;
 
 	spop_conn_ack_begin(conn, &ack, out, stream_id, frame_id);
-	write_verdict(&ack, a, v, target);
+	write_verdict(&ack, a, v, target, detail);
 	enum err err = spop_conn_ack_end(conn, &ack);
 	if (err != ERR_OK)
 		return err;
@@ -348,9 +356,9 @@ static bool park(struct answerer *a, const struct spop_event *ev, const struct p
 	p->start_ns = start_ns;
 	p->stale = false;
 	p->verdict = *v;
-	if (a->target.n > 0)
-		memcpy(p->target_buf, a->target.p, a->target.n);
-	p->target = sv_from(p->target_buf, a->target.n);
+	if (a->image.target.n > 0)
+		memcpy(p->target_buf, a->image.target.p, a->image.target.n);
+	p->target = sv_from(p->target_buf, a->image.target.n);
 	return true;
 }
 
@@ -358,7 +366,7 @@ enum err answer_parked_write(struct answer_parked *p, const struct spop_conn *co
 {
 	enum err err = p->stale ? answer_stale(p->a, conn, p->stream_id, p->frame_id, out)
 	                        : write_answer(p->a, conn, out, p->stream_id, p->frame_id, &p->verdict, p->target,
-	                                       p->start_ns);
+	                                       sv_from(NULL, 0), p->start_ns);
 
 	unpark(p);
 	return err;
@@ -411,7 +419,8 @@ enum err answer_notify(struct answerer *a, const struct spop_conn *conn, struct 
 
 	if (is_stale(a, start))
 		return answer_stale(a, conn, ev->stream_id, ev->frame_id, out);
-	a->target = sv_from(NULL, 0);
+	a->image.target = sv_from(NULL, 0);
+	a->image.detail = sv_from(NULL, 0);
 	a->env.now_ns = start;
 	if (!find_message(&ev->notify) || !read_args(&ev->notify, &req)) {
 		agent_count(&a->metrics->errors[AGENT_ERROR_MESSAGE]);
@@ -430,5 +439,5 @@ enum err answer_notify(struct answerer *a, const struct spop_conn *conn, struct 
 		if (v.want_more)
 			leases_prefetch(a->leases, v.slot, &v.limits);
 	}
-	return write_answer(a, conn, out, ev->stream_id, ev->frame_id, &v, a->target, start);
+	return write_answer(a, conn, out, ev->stream_id, ev->frame_id, &v, a->image.target, a->image.detail, start);
 }

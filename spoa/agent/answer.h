@@ -17,7 +17,7 @@
 #include "agent/shared.h"
 #include "base/cursor.h"
 #include "base/settings.h"
-#include "imgurl/target.h"
+#include "imgurl/rewrite.h"
 #include "policy/decide.h"
 #include "policy/key.h"
 #include "spop/conn.h"
@@ -58,7 +58,7 @@ struct answer_parked {
 struct answerer {
 	struct policy_db *db; /* opened as soon as the keeper made it; NULL until then */
 	struct key_hasher *hasher;
-	struct imgurl_signer *signer;
+	struct imgurl_key upstream; /* imgproxy's */
 	struct agent_metrics *metrics;
 	struct policy_env env; /* its times and mode are renewed with the view */
 	uint64_t per_address;  /* requests a minute of one address; 0: no limit */
@@ -72,8 +72,7 @@ struct answerer {
 	uint64_t before_ns;
 	uint64_t resumed_ns; /* when a turn began that came after a pause of ANSWER_STALE_NS; 0: never */
 	bool view_ok;        /* the view of this turn can be read */
-	struct sv target;
-	char target_buf[IMGURL_TARGET_MAX];
+	struct imgurl_out image; /* of the present request */
 };
 
 /* ERR_INVALID with a log line when pepper, key or salt of the settings cannot be used. `leases` may be NULL. */

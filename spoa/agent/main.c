@@ -16,7 +16,7 @@
 #include "base/program.h"
 #include "base/settings.h"
 #include "base/sv.h"
-#include "imgurl/target.h"
+#include "imgurl/sign.h"
 #include "io/addr.h"
 #include "io/pg.h"
 
@@ -70,18 +70,17 @@ static enum err check_settings(const struct settings *s, char *error)
 {
 	char why[SETTINGS_ERROR_MAX / 2];
 	struct agent_sockets sockets;
-	struct imgurl_signer *signer;
+	struct imgurl_key key;
 	struct addr addr;
 
 	if (s->auth_key_pepper[0] == '\0')
 		return refuse(s, "auth.key_pepper", "must be set", error);
 	/* Tried one by one, so that the error names the right one. */
-	if (imgurl_signer_new(s->imgproxy_key, "00", &signer) != ERR_OK)
+	if (imgurl_key_hex(&key, s->imgproxy_key, "00") != ERR_OK)
 		return refuse(s, "imgproxy.key", "must be set, in hex", error);
-	imgurl_signer_free(signer);
-	if (imgurl_signer_new("00", s->imgproxy_salt, &signer) != ERR_OK)
+	if (imgurl_key_hex(&key, "00", s->imgproxy_salt) != ERR_OK)
 		return refuse(s, "imgproxy.salt", "must be set, in hex", error);
-	imgurl_signer_free(signer);
+	imgurl_key_clear(&key);
 	if (pg_check_dsn(s->database_dsn, why, sizeof(why)) != ERR_OK)
 		return refuse(s, "database.dsn", why, error);
 	if (s->redis_addr[0] != '\0' && addr_parse(s->redis_addr, &addr, why, sizeof(why)) != ERR_OK)

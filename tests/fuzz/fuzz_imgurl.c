@@ -1,71 +1,124 @@
 /* ROOM: imgurl */
 /*
- * Image paths. Whatever is accepted names exactly one file of the tenant's own folder: the target has the form
- * /<signature>/<options>/<base64>[.format], and the base64 part is local:///7/<name> with a name that leads nowhere
- * else.
+ * Image paths. The first byte says for whom and how the rest is given: as it is, behind /img/unsafe/, or signed as a
+ * client would have signed it. Whatever is accepted is held against an imgproxy that was written apart
+ * (tests/unit/imgurl/oracle.h): it names exactly one file of the tenant's folder, or one URL below an allowed prefix.
  */
-#include <stdlib.h>
-#include <string.h>
+#include "../unit/imgurl/oracle.h"
 
 #include "base/check.h"
-#include "imgurl/target.h"
+#include "imgurl/normalise.h"
+#include "imgurl/rewrite.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static int base64_value(char c)
+/* Prefixes and presets of a tenant as a record has them; the lengths are this machine's. */
+struct lists {
+	uint8_t bytes[256];
+	size_t n;
+};
+
+static struct imgurl_list list_of(struct lists *l, const char *const *texts)
 {
-	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-	const char *hit = c != '\0' ? strchr(alphabet, c) : NULL;
-	return hit != NULL ? (int)(hit - alphabet) : -1;
+	for (l->n = 0; *texts != NULL; texts++) {
+		uint16_t n = (uint16_t)strlen(*texts);
+		memcpy(l->bytes + l->n, &n, sizeof(n));
+		memcpy(l->bytes + l->n + sizeof(n), *texts, n);
+		l->n += sizeof(n) + n;
+	}
+	return (struct imgurl_list){ l->bytes, l->n };
 }
 
-static size_t base64_decode(struct sv text, char *out)
-{
-	uint32_t bits = 0;
-	unsigned have = 0;
-	size_t n = 0;
+static const char *const none[] = { NULL };
+static const char *const some[] = { "https://cdn.example.com/a/", "http://[::1]/", "s3://bucket/a/", "https://h/x.jpg",
+	                            NULL };
+static const char *const all[] = { "https://h/", "http://h/", "gs://b/", NULL };
+static const char *const presets[] = { "thumb", "x", NULL };
 
-	for (size_t i = 0; i < text.n; i++) {
-		int v = base64_value(text.p[i]);
-		CHECK(v >= 0);
-		bits = bits << 6 | (uint32_t)v;
-		have += 6;
-		if (have >= 8) {
-			have -= 8;
-			out[n++] = (char)(bits >> have & 0xff);
-		}
+static const struct tenant {
+	uint64_t user_id;
+	const char *const *prefixes;
+	uint32_t max_dimension;
+	bool require_expires;
+} tenants[] = { { 7, none, 4096, false },
+	        { 7, some, 4096, false },
+	        { UINT64_MAX, all, UINT32_MAX, false },
+	        { 1, some, 10, true } };
+
+static enum imgurl_result rewrite(unsigned how, const struct imgurl_tenant *tenant, struct sv data,
+                                  struct imgurl_out *out)
+{
+	static struct imgurl_key upstream;
+	static struct imgurl_key signing;
+	static char path[IMGURL_PATH_MAX + 128];
+	static char normal_buf[IMGURL_NORMALISED_MAX];
+	const char unsafe[] = "/img/unsafe/";
+	const char head[] = "/signed/5/";
+	size_t n = sizeof(head) - 1;
+
+	CHECK(imgurl_key_hex(&upstream, "736563726574", "68656c6c6f") == ERR_OK);
+	CHECK(imgurl_key_hex(&signing, "aa", "bb") == ERR_OK);
+	if (how == 0 || data.n > IMGURL_PATH_MAX - 1)
+		return imgurl_rewrite(&upstream, NULL, data, tenant, 1800000000, out);
+	if (how == 1) {
+		memcpy(path, unsafe, sizeof(unsafe) - 1);
+		memcpy(path + sizeof(unsafe) - 1, data.p, data.n);
+		return imgurl_rewrite(&upstream, NULL, sv_from(path, sizeof(unsafe) - 1 + data.n), tenant, 1800000000,
+		                      out);
 	}
-	return n;
+	memcpy(path, head, n);
+	n += IMGURL_SIGNATURE_CHARS;
+	path[n++] = '/';
+	memcpy(path + n, data.p, data.n);
+	struct sv normal = imgurl_normalise(sv_from(path + n, data.n), normal_buf);
+	CHECK(normal.n > 0 && normal.p[0] == '/');
+	CHECK(imgurl_sign(&signing, normal, path + sizeof(head) - 1) == ERR_OK);
+	enum imgurl_result result = imgurl_rewrite(&upstream, &signing, sv_from(path, n + data.n), tenant, 1800000000,
+	                                           out);
+	/* Too long, or with bytes that no path has, before the signature is looked at. */
+	CHECK(result != IMGURL_SIGNATURE);
+	/* Another key's is none. */
+	static struct imgurl_out other;
+	CHECK(imgurl_rewrite(&upstream, &upstream, sv_from(path, n + data.n), tenant, 1800000000, &other) != IMGURL_OK);
+	CHECK(other.target.n == 0);
+	return result;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static struct imgurl_signer *signer;
-	static char buf[IMGURL_TARGET_MAX];
-	static char source[IMGURL_TARGET_MAX];
-	struct sv path = sv_from(data, size);
-	struct sv target;
+	static struct imgurl_out out;
+	static struct oracle oracle = { .key = "secret", .salt = "hello" };
+	struct lists sources;
+	struct lists names;
 
-	if (signer == NULL)
-		CHECK(imgurl_signer_new("736563726574", "68656c6c6f", &signer) == ERR_OK);
-	if (imgurl_target(signer, path, 7, buf, sizeof(buf), &target) != ERR_OK)
+	if (size < 1)
 		return 0;
-	CHECK(target.n > 45 && target.p[0] == '/' && target.p[44] == '/');
-	for (size_t i = 0; i < target.n; i++)
-		CHECK(target.p[i] > 0x20 && target.p[i] < 0x7f && target.p[i] != '?' && target.p[i] != '#' &&
-		      target.p[i] != '%' && target.p[i] != '\\');
-	/* The last segment. */
-	const char *last = target.p + target.n;
-	while (last[-1] != '/')
-		last--;
-	struct sv rest = sv_from(last, (size_t)(target.p + target.n - last));
-	struct sv encoded;
-	CHECK(sv_split(&rest, '.', &encoded));
-	struct sv file = sv_from(source, base64_decode(encoded, source));
-	struct sv prefix = SV("local:///7/");
-	CHECK(sv_starts(file, prefix));
-	struct sv name = sv_skip(file, prefix.n);
-	CHECK(name.n > 0 && name.p[0] != '.' && memchr(name.p, '/', name.n) == NULL &&
-	      memchr(name.p, '\0', name.n) == NULL);
+	const struct tenant *t = &tenants[data[0] & 3];
+	const struct imgurl_tenant tenant = {
+		.user_id = t->user_id,
+		.bounds = { .max_dimension = t->max_dimension,
+		            .max_dpr = 4000,
+		            .max_zoom = 4000,
+		            .max_blur = 50000,
+		            .max_quality = 100,
+		            .require_expires = t->require_expires },
+		.sources = list_of(&sources, t->prefixes),
+		.presets = list_of(&names, presets),
+	};
+	enum imgurl_result result = rewrite(data[0] >> 2 & 3, &tenant, sv_from(data + 1, size - 1), &out);
+	for (size_t i = 0; i < out.detail.n; i++)
+		CHECK(out.detail.p[i] >= 0x20 && out.detail.p[i] < 0x7f);
+	if (result != IMGURL_OK) {
+		CHECK(out.target.n == 0);
+		return 0;
+	}
+	CHECK(out.detail.n == 0 && out.target.n <= IMGURL_TARGET_MAX);
+	oracle.user_id = t->user_id;
+	oracle.prefixes = t->prefixes;
+	const char *wrong = oracle_judge(&oracle, out.target.p, out.target.n);
+	if (wrong != NULL)
+		fprintf(stderr, "%s: %.*s\n", wrong, SV_ARG(out.target));
+	CHECK(wrong == NULL);
+	CHECK(!t->require_expires || memmem(out.target.p, out.target.n, "/exp:", 5) != NULL);
 	return 0;
 }

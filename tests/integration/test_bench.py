@@ -227,6 +227,16 @@ def test_load_counts_what_is_answered(upstream, tmp_path, rate):
         assert result["completed_all"] <= rate * 0.6 + 1
 
 
+def test_imgurl_bench_measures():
+    done = subprocess.run([parts.program("imgurl-bench"), "3"], capture_output=True, text=True, check=True, timeout=60)
+    result = json.loads(done.stdout)
+    assert result.pop("rounds") == 3
+    assert set(result) == {"verify and sign", "sign", "verify and sign, plain", "signature"}
+    assert all(0 < ns["best"] <= ns["median"] < 1e6 for ns in result.values())
+    assert result["signature"]["best"] < result["sign"]["best"] < result["verify and sign"]["best"]
+    assert subprocess.run([parts.program("imgurl-bench"), "0"], capture_output=True, check=False, timeout=60).returncode == 2
+
+
 def test_load_says_what_is_wrong(tmp_path):
     def fails(*arguments):
         done = subprocess.run([parts.program("load"), *map(str, arguments)], capture_output=True, text=True, check=False,

@@ -1,6 +1,6 @@
 """`make bench`: the numbers that docs/bench.md explains, taken from real stacks.
 
-    python3 -m gwbench [verdict] [latency] [size] [change]
+    python3 -m gwbench [verdict] [latency] [size] [change] [usage] [imgurl]
 """
 
 import os

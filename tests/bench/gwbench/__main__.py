@@ -1,4 +1,4 @@
-"""gwbench [verdict] [latency] [size] [change] [usage]: all groups when none is named."""
+"""gwbench [verdict] [latency] [size] [change] [usage] [imgurl]: all groups when none is named."""
 
 import os
 import signal
@@ -8,6 +8,7 @@ from gwstack import StackError
 
 from . import rows as results
 from .groups import Bench, Options
+from .imgurl import imgurl
 from .size import size
 from .usage import usage
 
@@ -38,6 +39,9 @@ def run(groups, options):
     if "usage" in groups:
         say("== usage")
         keep(usage(options, say))
+    if "imgurl" in groups:
+        say("== imgurl")
+        keep(imgurl(say))
     return found
 
 

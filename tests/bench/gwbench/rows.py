@@ -35,8 +35,9 @@ ROWS = {
     "verdict p99 added while a backlog drains": ("usage", "ms", 2, ("<=", 1.0)),
     "HAProxy's CPU for usage lines": ("usage", "us", 1, None),
     "HAProxy's CPU with usage lines": ("usage", "x", 2, None),
+    "imgurl, verify and sign": ("imgurl", "us", 2, ("<=", 1.0)),
 }
-GROUPS = ("verdict", "latency", "size", "change", "usage")
+GROUPS = ("verdict", "latency", "size", "change", "usage", "imgurl")
 
 
 class Row:

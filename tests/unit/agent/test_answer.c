@@ -251,7 +251,11 @@ static void test_refusals(void **state)
 		{ { "check", 1, "GET", image, NULL }, "key_missing", 401, false },
 		{ { "check", 1, "GET", image, "igw_12_x_y" }, "key_invalid", 401, false },
 		{ { "check", 1, "GET", "/img/unsafe/plain/http://x/y", w->key }, "source_forbidden", 403, true },
-		{ { "check", 1, "GET", "/img/unsafe/raw:1/plain/local:///a", w->key }, "url_invalid", 400, true },
+		{ { "check", 1, "GET", "/img/unsafe/raw:1/plain/local:///a", w->key }, "option_forbidden", 403, true },
+		{ { "check", 1, "GET", "/img/unsafe/dpr:5/plain/local:///a", w->key }, "option_forbidden", 403, true },
+		{ { "check", 1, "GET", "/img/unsafe/w:x/plain/local:///a", w->key }, "url_invalid", 400, true },
+		{ { "check", 1, "GET", "/img/unsafe/nonsense", w->key }, "url_invalid", 400, true },
+		{ { "check", 1, "GET", "/img/unsafe/exp:1/plain/local:///a", w->key }, "not_found", 404, true },
 		{ { "check", 1, "POST", "/api/v1/upload", w->key }, "scope_missing", 403, true },
 		{ { "check", 1, "GET", "/", w->key }, "not_found", 404, false },
 	};
@@ -265,6 +269,33 @@ static void test_refusals(void **state)
 			assert_int(w, "user", 34);
 		else
 			assert_int_equal(var(w, "user").type, SPOP_TYPE_NULL);
+	}
+}
+
+/* What is wrong with a URL is told, and only with the refusal of that URL. */
+static void test_details(void **state)
+{
+	struct world *w = *state;
+	fill_policy(w);
+	const struct {
+		const char *path;
+		const char *key;
+		const char *detail;
+	} rows[] = {
+		{ "/img/unsafe/raw:1/plain/local:///a", w->key, "The option raw is not allowed." },
+		{ "/img/unsafe/w:4097/plain/local:///a", w->key,
+		  "The option w goes beyond its bound: at most 4096 pixels, zoom and dpr included." },
+		{ "/img/unsafe/exp:1/plain/local:///a", w->key, "The time of this URL is over." },
+		{ "/img/unsafe/plain/ftp://x/y", w->key,
+		  "The source is not allowed: the scheme must be http, https, s3, gs or abs." },
+		{ "/img/unsafe/", w->key, verdict_detail(VERDICT_URL_INVALID) },
+		{ "/img/unsafe/raw:1/plain/local:///a", NULL, verdict_detail(VERDICT_KEY_MISSING) },
+		{ "/", w->key, verdict_detail(VERDICT_NOT_FOUND) },
+	};
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct request r = { "check", 1, "GET", rows[i].path, rows[i].key };
+		assert_int_equal(ask(w, &r), ERR_OK);
+		assert_text(w, "detail", rows[i].detail);
 	}
 }
 
@@ -354,6 +385,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_without_policy_unavailable, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_image_allowed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_details, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_foreign_messages, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_address_limit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_rate_limited, setup, teardown),

@@ -462,6 +462,8 @@ static void test_code_table(void **state)
 		{ VERDICT_USER_INACTIVE, "user_inactive", 403 },
 		{ VERDICT_SCOPE_MISSING, "scope_missing", 403 },
 		{ VERDICT_SOURCE_FORBIDDEN, "source_forbidden", 403 },
+		{ VERDICT_OPTION_FORBIDDEN, "option_forbidden", 403 },
+		{ VERDICT_SIGNATURE_INVALID, "signature_invalid", 403 },
 		{ VERDICT_URL_INVALID, "url_invalid", 400 },
 		{ VERDICT_BAD_REQUEST, "bad_request", 400 },
 		{ VERDICT_NOT_FOUND, "not_found", 404 },
