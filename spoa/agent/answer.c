@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "policy/quota.h"
 #include "spop/ack.h"
 #include "spop/notify.h"
 
@@ -24,6 +25,15 @@ static void init_env(struct answerer *a, const struct settings *s, struct agent_
 		.mode = LIMITS_ALONE,
 		.hosts = 1,
 	};
+	a->bounds = (struct imgurl_bounds){
+		.max_dimension = (uint32_t)s->images_max_dimension,
+		.max_dpr = (uint32_t)s->images_max_dpr * 1000,
+		.max_zoom = (uint32_t)s->images_max_zoom * 1000,
+		.max_blur = (uint32_t)s->images_max_blur * 1000,
+		.max_quality = (uint32_t)s->images_max_quality,
+		.require_expires = s->images_require_expires,
+	};
+	a->env.storage_bytes = (uint64_t)s->quotas_storage_mb * QUOTA_BYTES_PER_MB;
 	a->per_address = (uint64_t)s->rate_limits_ip_level_requests_per_minute;
 	a->env.address = gcra_make(a->per_address, 60, 0);
 }
@@ -46,7 +56,12 @@ enum err answer_init(struct answerer *a, const struct settings *settings, struct
 		log_error("cannot prepare HMAC-SHA-256");
 		return ERR_CRYPTO;
 	}
-	enum err err = imgurl_key_hex(&a->upstream, settings->imgproxy_key, settings->imgproxy_salt);
+	enum err err = signers_new(settings->auth_master_key, &a->signers);
+	if (err != ERR_OK) {
+		log_error("auth.master_key: cannot be used: %s", err_str(err));
+		return err;
+	}
+	err = imgurl_key_hex(&a->upstream, settings->imgproxy_key, settings->imgproxy_salt);
 	if (err != ERR_OK)
 		log_error("imgproxy.key and imgproxy.salt: must both be set, in hex: %s", err_str(err));
 	return err;
@@ -56,6 +71,7 @@ void answer_fini(struct answerer *a)
 {
 	policy_db_close(a->db);
 	imgurl_key_clear(&a->upstream);
+	signers_free(a->signers);
 	key_hasher_free(a->hasher);
 	free(a->parked);
 }
@@ -128,26 +144,73 @@ static const struct policy_usage *find_usage(void *arg, uint64_t user_id)
 	return policy_db_usage(a->db, user_id);
 }
 
-/* What every user may ask for. */
-static const struct imgurl_bounds image_bounds = {
-	.max_dimension = 4096, .max_dpr = 4000, .max_zoom = 4000, .max_blur = 50000, .max_quality = 100
+static const enum verdict_code image_codes[] = {
+	[IMGURL_OK] = VERDICT_ALLOW,
+	[IMGURL_INVALID] = VERDICT_URL_INVALID,
+	[IMGURL_SIGNATURE] = VERDICT_SIGNATURE_INVALID,
+	[IMGURL_SOURCE] = VERDICT_SOURCE_FORBIDDEN,
+	[IMGURL_OPTION] = VERDICT_OPTION_FORBIDDEN,
+	[IMGURL_EXPIRED] = VERDICT_NOT_FOUND,
+	[IMGURL_INTERNAL] = VERDICT_UNAVAILABLE,
 };
 
-static enum verdict_code judge_url(void *arg, const struct policy_request *req, uint64_t user_id)
+/* Whatever is wrong has one answer: nobody learns which keys there are, and which of them sign. */
+static enum verdict_code find_signer(void *arg, const struct policy_request *req, uint64_t *id,
+                                     const struct policy_key **key)
 {
-	static const enum verdict_code codes[] = {
-		[IMGURL_OK] = VERDICT_ALLOW,
-		[IMGURL_INVALID] = VERDICT_URL_INVALID,
-		[IMGURL_SIGNATURE] = VERDICT_SIGNATURE_INVALID,
-		[IMGURL_SOURCE] = VERDICT_SOURCE_FORBIDDEN,
-		[IMGURL_OPTION] = VERDICT_OPTION_FORBIDDEN,
-		[IMGURL_EXPIRED] = VERDICT_NOT_FOUND,
-		[IMGURL_INTERNAL] = VERDICT_UNAVAILABLE,
-	};
 	struct answerer *a = arg;
-	const struct imgurl_tenant tenant = { .user_id = user_id, .bounds = image_bounds };
 
-	return codes[imgurl_rewrite(&a->upstream, NULL, req->path, &tenant, a->env.now, &a->image)];
+	if (imgurl_signed_key_id(req->path, id) != ERR_OK)
+		return VERDICT_SIGNATURE_INVALID;
+	*key = policy_db_key(a->db, *id);
+	const struct imgurl_key *signing = *key != NULL ? signers_get(a->signers, *id, *key) : NULL;
+	if (signing == NULL)
+		return VERDICT_SIGNATURE_INVALID;
+	enum imgurl_result result = imgurl_open(signing, req->path, &a->opened);
+	return result == IMGURL_INVALID ? VERDICT_SIGNATURE_INVALID : image_codes[result];
+}
+
+static uint32_t own_bound(uint32_t own, uint32_t common)
+{
+	return own != POLICY_BOUND_DEFAULT ? own : common;
+}
+
+static struct imgurl_list list_of(struct sv entries)
+{
+	return (struct imgurl_list){ .p = (const uint8_t *)entries.p, .n = entries.n };
+}
+
+static struct imgurl_tenant tenant_of(const struct answerer *a, uint64_t user_id, const struct policy_user *user)
+{
+	const struct imgurl_bounds *common = &a->bounds;
+
+	return (struct imgurl_tenant){
+		.user_id = user_id,
+		.bounds = { .max_dimension = own_bound(user->max_dimension, common->max_dimension),
+		            .max_dpr = own_bound(user->max_dpr, common->max_dpr),
+		            .max_zoom = own_bound(user->max_zoom, common->max_zoom),
+		            .max_blur = own_bound(user->max_blur, common->max_blur),
+		            .max_quality = own_bound(user->max_quality, common->max_quality),
+		            .require_expires = (user->image_flags & USER_IMAGE_REQUIRE_EXPIRES) != 0 ||
+		                               (common->require_expires &&
+		                                (user->image_flags & USER_IMAGE_NO_EXPIRES_REQUIRED) == 0) },
+		.sources = list_of(policy_user_sources(user)),
+		.presets = list_of(policy_user_presets(user)),
+	};
+}
+
+static enum verdict_code judge_url(void *arg, const struct policy_request *req, uint64_t user_id,
+                                   const struct policy_user *user)
+{
+	struct answerer *a = arg;
+	const struct imgurl_tenant tenant = tenant_of(a, user_id, user);
+	/* A signed path is open since its signature was verified. */
+	enum imgurl_result result = sv_starts(req->path, SV("/signed/")) ? IMGURL_OK
+	                                                                 : imgurl_open(NULL, req->path, &a->opened);
+
+	if (result == IMGURL_OK)
+		result = imgurl_make(&a->upstream, &a->opened, &tenant, a->env.now, &a->image);
+	return image_codes[result];
 }
 
 /* Fills *req from the arguments of the present message; false when its version is another. Unknown ones are skipped. */
@@ -244,6 +307,8 @@ static void write_verdict(struct spop_ack *ack, const struct answerer *a, const 
 	/* Each variable costs HAProxy: an image's answer has what it needs, and no more. */
 	if (v->route == ROUTE_API) {
 		set_text(ack, "route", SV("api"));
+		if (v->storage_bytes > 0)
+			set_int(ack, "storage", v->storage_bytes < INT64_MAX ? v->storage_bytes : INT64_MAX);
 		set_text(ack, "scopes", sv_str(scopes_format(v->scopes, scopes, sizeof(scopes))));
 	} else {
 		set_text(ack, "target", target);
@@ -404,7 +469,12 @@ static bool is_stale(const struct answerer *a, uint64_t now_ns)
 static void decide(struct answerer *a, const struct policy_request *req, struct policy_verdict *v)
 {
 	const struct policy_lookup lookup = {
-		.key = find_key, .user = find_user, .usage = find_usage, .url = judge_url, .arg = a
+		.key = find_key,
+		.user = find_user,
+		.usage = find_usage,
+		.signer = find_signer,
+		.url = judge_url,
+		.arg = a,
 	};
 
 	policy_decide(req, &lookup, a->hasher, &a->env, v);

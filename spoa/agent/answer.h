@@ -3,8 +3,8 @@
  *
  * The message is `check` of haproxy/spoe.conf, with the arguments v id ip method path query key auth. The answer sets,
  * in the transaction's scope: verdict ("allow" or "deny"), code, status and detail of a refusal, user, key and scopes
- * as far as they are proved, route ("image" or "api") and, for images, target; limits (agent/limit_text.h) and, for a
- * refusal by a limit, retry_after in seconds. docs/architecture.md describes them.
+ * as far as they are proved, route ("api") with storage (the limit of uploads in bytes) or, for images, target; limits
+ * (agent/limit_text.h) and, for a refusal by a limit, retry_after in seconds. docs/architecture.md describes them.
  *
  * A request that needs a lease from Redis is parked: its ACK is written some hundred microseconds later, and never
  * later than the deadline of store/leases.h.
@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "agent/shared.h"
+#include "agent/signers.h"
 #include "base/cursor.h"
 #include "base/settings.h"
 #include "imgurl/rewrite.h"
@@ -59,6 +60,8 @@ struct answerer {
 	struct policy_db *db; /* opened as soon as the keeper made it; NULL until then */
 	struct key_hasher *hasher;
 	struct imgurl_key upstream; /* imgproxy's */
+	struct signers *signers;
+	struct imgurl_bounds bounds; /* of who has none of their own */
 	struct agent_metrics *metrics;
 	struct policy_env env; /* its times and mode are renewed with the view */
 	uint64_t per_address;  /* requests a minute of one address; 0: no limit */
@@ -72,10 +75,13 @@ struct answerer {
 	uint64_t before_ns;
 	uint64_t resumed_ns; /* when a turn began that came after a pause of ANSWER_STALE_NS; 0: never */
 	bool view_ok;        /* the view of this turn can be read */
-	struct imgurl_out image; /* of the present request */
+	/* Of the present request. */
+	struct imgurl_opened opened;
+	struct imgurl_out image;
 };
 
-/* ERR_INVALID with a log line when pepper, key or salt of the settings cannot be used. `leases` may be NULL. */
+/* ERR_INVALID with a log line when pepper, master key, key or salt of the settings cannot be used. `leases` may be
+ * NULL. */
 MUST_CHECK enum err answer_init(struct answerer *a, const struct settings *settings, struct agent_shared *shared,
                                 struct leases *leases, void (*on_ready)(void *owner, struct answer_parked *p));
 void answer_fini(struct answerer *a);

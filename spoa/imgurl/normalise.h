@@ -7,9 +7,6 @@
 #include "base/sv.h"
 #include "imgurl/rewrite.h"
 
-/* More than a path grows by. */
-#define IMGURL_NORMALISED_MAX (IMGURL_PATH_MAX + 4)
-
 /*
  * `path` is what follows the slash behind the signature; the byte before it is that slash. The result begins with a
  * slash; it is a view of the path itself, or of buf. As imgproxy 4.0: before the first "/plain/" (nowhere when the path

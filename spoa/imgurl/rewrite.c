@@ -57,9 +57,7 @@ static enum imgurl_result refuse_source(struct imgurl_out *out, const char *why)
 
 /* ---- the path, normalised and verified ---- */
 
-/* *normal begins with the slash behind the signature. */
-static enum imgurl_result open_path(const struct imgurl_key *signing, struct sv path, char buf[IMGURL_NORMALISED_MAX],
-                                    struct sv *normal)
+enum imgurl_result imgurl_open(const struct imgurl_key *signing, struct sv path, struct imgurl_opened *out)
 {
 	struct sv unsafe = SV("/img/unsafe/");
 	struct sv signature;
@@ -70,7 +68,7 @@ static enum imgurl_result open_path(const struct imgurl_key *signing, struct sv 
 	if (signing == NULL) {
 		if (!sv_starts(path, unsafe))
 			return IMGURL_INVALID;
-		*normal = imgurl_normalise(sv_skip(path, unsafe.n), buf);
+		out->path = imgurl_normalise(sv_skip(path, unsafe.n), out->buf);
 		/* The slash too many that imgproxy forgives behind a signature has no reason here. */
 		return sv_starts(sv_skip(path, unsafe.n), SV("/")) ? IMGURL_INVALID : IMGURL_OK;
 	}
@@ -80,8 +78,8 @@ static enum imgurl_result open_path(const struct imgurl_key *signing, struct sv 
 	struct sv rest = sv_skip(path, sizeof("/signed/") - 1);
 	if (!sv_split(&rest, '/', &signature) || !sv_split(&rest, '/', &signature) || rest.p == NULL)
 		return IMGURL_SIGNATURE;
-	*normal = imgurl_normalise(rest, buf);
-	switch (imgurl_verify(signing, signature, *normal)) {
+	out->path = imgurl_normalise(rest, out->buf);
+	switch (imgurl_verify(signing, signature, out->path)) {
 	case ERR_OK:
 		return IMGURL_OK;
 	case ERR_REFUSED:
@@ -248,22 +246,17 @@ static enum imgurl_result write_path(struct wcur *w, struct sv rest, const struc
 	return w->err == ERR_OK ? IMGURL_OK : IMGURL_INVALID;
 }
 
-enum imgurl_result imgurl_rewrite(const struct imgurl_key *upstream, const struct imgurl_key *signing, struct sv path,
-                                  const struct imgurl_tenant *tenant, int64_t now, struct imgurl_out *out)
+enum imgurl_result imgurl_make(const struct imgurl_key *upstream, const struct imgurl_opened *opened,
+                               const struct imgurl_tenant *tenant, int64_t now, struct imgurl_out *out)
 {
-	char normal_buf[IMGURL_NORMALISED_MAX];
-	struct sv normal;
 	struct wcur w;
 
 	out->target = sv_from(NULL, 0);
 	out->detail = sv_from(NULL, 0);
-	enum imgurl_result result = open_path(signing, path, normal_buf, &normal);
-	if (result != IMGURL_OK)
-		return result;
 	/* The path first, behind the room for its signature. */
 	char *start = out->target_buf + 1 + IMGURL_SIGNATURE_CHARS;
 	wcur_init(&w, start, sizeof(out->target_buf) - 1 - IMGURL_SIGNATURE_CHARS);
-	result = write_path(&w, sv_skip(normal, 1), tenant, now, out);
+	enum imgurl_result result = write_path(&w, sv_skip(opened->path, 1), tenant, now, out);
 	if (result != IMGURL_OK)
 		return result;
 	out->target_buf[0] = '/';
@@ -271,4 +264,15 @@ enum imgurl_result imgurl_rewrite(const struct imgurl_key *upstream, const struc
 		return IMGURL_INTERNAL;
 	out->target = sv_from(out->target_buf, 1 + IMGURL_SIGNATURE_CHARS + wcur_len(&w));
 	return IMGURL_OK;
+}
+
+enum imgurl_result imgurl_rewrite(const struct imgurl_key *upstream, const struct imgurl_key *signing, struct sv path,
+                                  const struct imgurl_tenant *tenant, int64_t now, struct imgurl_out *out)
+{
+	struct imgurl_opened opened;
+	enum imgurl_result result = imgurl_open(signing, path, &opened);
+
+	out->target = sv_from(NULL, 0);
+	out->detail = sv_from(NULL, 0);
+	return result == IMGURL_OK ? imgurl_make(upstream, &opened, tenant, now, out) : result;
 }

@@ -40,6 +40,8 @@
  */
 #define IMGURL_TARGET_MAX 8192
 #define IMGURL_DETAIL_MAX 256
+/* More than a path grows by when it is normalised (imgurl/normalise.h). */
+#define IMGURL_NORMALISED_MAX (IMGURL_PATH_MAX + 4)
 
 /* What one request may cost. */
 struct imgurl_bounds {
@@ -80,11 +82,24 @@ struct imgurl_out {
 	char detail_buf[IMGURL_DETAIL_MAX];
 };
 
+/* A path that was put back to what was signed. */
+struct imgurl_opened {
+	struct sv path; /* from the slash behind the signature on: a view of the client's, or of buf */
+	char buf[IMGURL_NORMALISED_MAX];
+};
+
 /*
- * `path` is the client's, not decoded and without the query. signing NULL: a path of /img/unsafe/. Else one of
- * /signed/, whose signature is verified before anything else is looked at; the caller has found the key by
- * imgurl_signed_key_id(). `now` is in seconds since 1970 UTC. Does no I/O and allocates nothing.
+ * The two steps, between which the caller finds the tenant. `path` is the client's, not decoded and without the query,
+ * and must outlive *out. signing NULL: a path of /img/unsafe/. Else one of /signed/, whose signature is verified before
+ * anything else is looked at; the caller has found the key by imgurl_signed_key_id(). IMGURL_OK, _INVALID, _SIGNATURE
+ * or _INTERNAL.
  */
+enum imgurl_result imgurl_open(const struct imgurl_key *signing, struct sv path, struct imgurl_opened *out);
+/* `now` is in seconds since 1970 UTC. Does no I/O and allocates nothing, like the first one. */
+enum imgurl_result imgurl_make(const struct imgurl_key *upstream, const struct imgurl_opened *opened,
+                               const struct imgurl_tenant *tenant, int64_t now, struct imgurl_out *out);
+
+/* Both at once. */
 enum imgurl_result imgurl_rewrite(const struct imgurl_key *upstream, const struct imgurl_key *signing, struct sv path,
                                   const struct imgurl_tenant *tenant, int64_t now, struct imgurl_out *out);
 

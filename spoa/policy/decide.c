@@ -2,6 +2,8 @@
 
 #include <openssl/crypto.h>
 
+#define SIGNED "/signed/"
+
 /* What the steps share. */
 struct decision {
 	const struct policy_request *req;
@@ -18,7 +20,7 @@ enum policy_route policy_route(struct sv method, struct sv path, uint32_t *scope
 {
 	*scope = SCOPE_READ;
 	*spends = true;
-	if (sv_starts(path, SV("/img/")))
+	if (sv_starts(path, SV("/img/")) || sv_starts(path, SV(SIGNED)))
 		return ROUTE_IMAGE;
 	*spends = sv_eq(method, SV("POST")) && sv_eq(path, SV("/api/v1/upload"));
 	if (!sv_starts(path, SV("/api/v1/")))
@@ -68,7 +70,8 @@ static struct sv bearer_token(struct sv authorization)
 	return sv_trim(sv_skip(authorization, scheme.n));
 }
 
-static enum verdict_code step_key(struct decision *d)
+/* The key of a header, when it is the one that was given out. */
+static enum verdict_code header_key(struct decision *d, uint64_t *id, const struct policy_key **found)
 {
 	struct sv text = sv_trim(d->req->api_key);
 	struct sv bearer = bearer_token(d->req->authorization);
@@ -91,8 +94,24 @@ static enum verdict_code step_key(struct decision *d)
 		return VERDICT_UNAVAILABLE;
 	if (CRYPTO_memcmp(hash, key->hash, sizeof(hash)) != 0)
 		return VERDICT_KEY_INVALID;
+	*id = parts.id;
+	*found = key;
+	return VERDICT_ALLOW;
+}
+
+/* A signed URL works without any header, as in a page's <img>: what a client sends besides does not matter to it. */
+static enum verdict_code step_key(struct decision *d)
+{
+	const bool is_signed = d->out->route == ROUTE_IMAGE && sv_starts(d->req->path, SV(SIGNED));
+	const struct policy_key *key = NULL;
+	uint64_t id = 0;
+	enum verdict_code code = is_signed ? d->lookup->signer(d->lookup->arg, d->req, &id, &key)
+	                                   : header_key(d, &id, &key);
+
+	if (code != VERDICT_ALLOW)
+		return code;
 	/* Only now is it proved who asks; what follows may be told to them and counted for them. */
-	d->out->key_id = parts.id;
+	d->out->key_id = id;
 	d->out->user_id = key->user_id;
 	d->out->scopes = key->scopes;
 	if ((key->flags & KEY_ACTIVE) == 0)
@@ -106,7 +125,11 @@ static enum verdict_code step_user(struct decision *d)
 {
 	limits_prefetch_slot(&d->env->counters->limits, d->out->user_id);
 	d->user = d->lookup->user(d->lookup->arg, d->out->user_id);
-	return d->user != NULL && (d->user->flags & USER_ACTIVE) != 0 ? VERDICT_ALLOW : VERDICT_USER_INACTIVE;
+	if (d->user == NULL || (d->user->flags & USER_ACTIVE) == 0)
+		return VERDICT_USER_INACTIVE;
+	d->out->storage_bytes = d->user->storage_bytes != POLICY_DEFAULT ? d->user->storage_bytes
+	                                                                 : d->env->storage_bytes;
+	return VERDICT_ALLOW;
 }
 
 static enum verdict_code step_scope(struct decision *d)
@@ -128,7 +151,7 @@ static enum verdict_code step_url(struct decision *d)
 {
 	if (d->out->route != ROUTE_IMAGE)
 		return VERDICT_ALLOW;
-	return d->lookup->url(d->lookup->arg, d->req, d->out->user_id);
+	return d->lookup->url(d->lookup->arg, d->req, d->out->user_id, d->user);
 }
 
 /* Spends, unless the request has spent before. The id is noted first, as in step_address(). */
@@ -190,6 +213,7 @@ void policy_decide(const struct policy_request *req, const struct policy_lookup 
 	out->user_id = 0;
 	out->key_id = 0;
 	out->scopes = 0;
+	out->storage_bytes = 0;
 	out->retry_ns = 0;
 	out->shadow = 0;
 	out->waits = false;

@@ -27,7 +27,7 @@
 /* Where a path leads. */
 enum policy_route {
 	ROUTE_NONE = 0, /* nowhere: 404 */
-	ROUTE_IMAGE,    /* /img/…: the image servers */
+	ROUTE_IMAGE,    /* /img/… and /signed/…: the image servers */
 	ROUTE_API,      /* /api/v1/…: gateway-api */
 };
 
@@ -46,12 +46,19 @@ struct policy_request {
  * What the verdict looks things up in. A record is NULL when there is none, and valid until the verdict is given.
  * `url` is asked only when all before it passed: it judges the source and options of an image URL for the user and
  * makes the upstream target; what it returns is the verdict of that step.
+ *
+ * `signer` is asked for a path that is its own proof, /signed/<key id>/<signature>/…: when the signature is made with
+ * the signing key of that API key it sets *id and *key, and returns VERDICT_ALLOW; else nothing is proved, and it
+ * returns VERDICT_SIGNATURE_INVALID, or VERDICT_UNAVAILABLE when that cannot be known.
  */
 struct policy_lookup {
 	const struct policy_key *(*key)(void *arg, uint64_t id);
 	const struct policy_user *(*user)(void *arg, uint64_t id);
 	const struct policy_usage *(*usage)(void *arg, uint64_t user_id);
-	enum verdict_code (*url)(void *arg, const struct policy_request *req, uint64_t user_id);
+	enum verdict_code (*signer)(void *arg, const struct policy_request *req, uint64_t *id,
+	                            const struct policy_key **key);
+	enum verdict_code (*url)(void *arg, const struct policy_request *req, uint64_t user_id,
+	                         const struct policy_user *user);
 	void *arg;
 };
 
@@ -59,8 +66,9 @@ struct policy_lookup {
 struct policy_env {
 	struct policy_counters *counters;
 	struct limits_defaults defaults;
-	struct gcra address;   /* the limit of one address; interval 0: none */
-	enum limits_mode mode; /* and hosts: how users' limits are shared at this moment */
+	uint64_t storage_bytes; /* of uploads, likewise; 0: no limit */
+	struct gcra address;    /* the limit of one address; interval 0: none */
+	enum limits_mode mode;  /* and hosts: how users' limits are shared at this moment */
 	unsigned hosts;
 	uint64_t now_ns; /* monotonic */
 	int64_t now;     /* seconds since 1970 UTC */
@@ -69,14 +77,15 @@ struct policy_env {
 struct policy_verdict {
 	enum verdict_code code;
 	enum policy_route route;
-	uint64_t user_id;  /* 0 until the key has proved it */
-	uint64_t key_id;   /* likewise */
-	uint32_t scopes;   /* of the key, likewise */
-	uint64_t retry_ns; /* of a refusal by a limit: until one request would pass */
-	uint8_t shadow;    /* USER_SHADOW_ of the limits that would have refused */
-	bool waits;        /* undecided: Redis is to be asked for `slot`, then policy_finish() */
-	bool want_more;    /* Redis is to be asked for `slot` ahead of need */
-	bool limited;      /* the user's limits were looked at: limits and view are set */
+	uint64_t user_id;       /* 0 until the key has proved it */
+	uint64_t key_id;        /* likewise */
+	uint32_t scopes;        /* of the key, likewise */
+	uint64_t storage_bytes; /* what the user's uploads may take; 0: no limit, or not known */
+	uint64_t retry_ns;      /* of a refusal by a limit: until one request would pass */
+	uint8_t shadow;         /* USER_SHADOW_ of the limits that would have refused */
+	bool waits;             /* undecided: Redis is to be asked for `slot`, then policy_finish() */
+	bool want_more;         /* Redis is to be asked for `slot` ahead of need */
+	bool limited;           /* the user's limits were looked at: limits and view are set */
 	struct limit_slot *slot;
 	struct user_limits limits;
 	struct limits_view view;

@@ -39,7 +39,7 @@ enum policy_key_flag {
 
 /* A limit for which the settings' value holds. 0 is no limit. */
 #define POLICY_DEFAULT UINT64_MAX
-/* Likewise a bound of images. 0 is none but that of max_blur. */
+/* Likewise a bound of images. */
 #define POLICY_BOUND_DEFAULT UINT32_MAX
 
 /* What migrations/007_tenants.sql lets a user have, so that a record has less than 520 KiB and its allow list. */

@@ -174,8 +174,8 @@ def test_sources_for_people(stack):
 
 
 @pytest.mark.parametrize("prefix", [
-    "", "7x", "https://", "a.example/", "ftp://a.example/", "local:///x", "https://user@a.example/", "https://a.example/../x/",
-    "https://a.example/#x", "https://a.example/\\x", "https://a.example/ x", "https://a.example/" + "x" * 600,
+    "", "7x", "https://", "a.example/", "ftp://a.example/", "local:///x", "https://user@a.example/",
+    "https://a.example/#x", "https://a.example/\\x", "https://a.example/" + "x" * 600,
     "https://a.example/" + "x" * 2000,
 ])
 def test_what_is_no_source(stack, prefix):

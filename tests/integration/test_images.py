@@ -158,10 +158,6 @@ def test_forms_of_one_path(stack, owner, photo):
         assert (answer.status, answer.body) == (200, first.body), (path, answer)
 
 
-def test_signed_urls_are_not_there_yet(stack, owner, source):
-    check_problem(stack.get(f"/signed/1/c2ln/w:1/plain/{source}", owner), 404, "not_found")
-
-
 # ---- another tenant's files -------------------------------------------------------------------------------------------
 
 # {a}, {b}: ids of the two tenants; {own}, {name}: names of their files.

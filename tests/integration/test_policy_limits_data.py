@@ -120,7 +120,7 @@ def generation(db):
 
 def loads(stack):
     """Full loads that the agent told of."""
-    return sum(text.count("policy: loaded:") for text in stack.logs().values())
+    return sum(text.count('msg="policy: loaded"') for text in stack.logs().values())
 
 
 # ---- what moves the generation ---------------------------------------------------------------------------------------

@@ -191,7 +191,7 @@ def test_worker_dies_during_reload(gateway, load):
 
 def test_log_level(gateway, load):
     log = AgentLog(gateway)
-    assert " debug " not in gateway.logs()["agent.log"]
+    assert " level=debug " not in gateway.logs()["agent.log"]
     with load() as running:
         processes.reload(gateway, LOG_LEVEL="debug")
         try:

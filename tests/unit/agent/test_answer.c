@@ -9,6 +9,7 @@
 #include "agent/answer.h"
 #include "base/clock.h"
 #include "policy/scope.h"
+#include "policy/sealed.h"
 #include "spop/ack.h"
 #include "spop/frame.h"
 #include "spop/notify.h"
@@ -42,7 +43,13 @@ static void fill_policy(struct world *w)
 		                    .per_minute = POLICY_DEFAULT,
 		                    .per_hour = POLICY_DEFAULT,
 		                    .month_requests = POLICY_DEFAULT,
-		                    .month_bytes = POLICY_DEFAULT };
+		                    .month_bytes = POLICY_DEFAULT,
+		                    .max_dimension = POLICY_BOUND_DEFAULT,
+		                    .max_dpr = POLICY_BOUND_DEFAULT,
+		                    .max_zoom = POLICY_BOUND_DEFAULT,
+		                    .max_blur = POLICY_BOUND_DEFAULT,
+		                    .max_quality = POLICY_BOUND_DEFAULT,
+		                    .storage_bytes = POLICY_DEFAULT };
 	struct policy_key key = {
 		.version = POLICY_LAYOUT, .flags = KEY_ACTIVE | KEY_USABLE, .scopes = SCOPE_READ, .user_id = 34
 	};
@@ -200,6 +207,28 @@ static void assert_int(const struct world *w, const char *name, int64_t expected
 	int64_t got = 0;
 	assert_true(spop_value_int(&v, &got));
 	assert_int_equal(got, expected);
+}
+
+static void put_record(struct world *w, enum policy_table table, uint64_t id, const void *record, size_t n)
+{
+	struct policy_db *db;
+	char error[256];
+
+	assert_int_equal(policy_db_open(w->dir, true, &db, error), ERR_OK);
+	assert_int_equal(policy_db_begin(db), ERR_OK);
+	assert_int_equal(policy_db_put(db, table, id, record, n), ERR_OK);
+	assert_int_equal(policy_db_set_generation(db, 2, "x"), ERR_OK);
+	assert_int_equal(policy_db_commit(db), ERR_OK);
+	policy_db_close(db);
+}
+
+/* A list of one entry; returns its size. */
+static size_t put_entry(uint8_t *p, const char *entry)
+{
+	const uint16_t n = (uint16_t)strlen(entry);
+	memcpy(p, &n, sizeof(n));
+	memcpy(p + sizeof(n), entry, n);
+	return sizeof(n) + n;
 }
 
 static const char image[] = "/img/unsafe/rs:fit:300:200/plain/local:///cat.jpg@png";
@@ -379,6 +408,159 @@ static void test_foreign_messages(void **state)
 	assert_int_equal(atomic_load(&w->shared->metrics.errors[AGENT_ERROR_MESSAGE]), 2);
 }
 
+/* A user's own bounds, sources and presets go before the settings'. */
+static void test_own_bounds(void **state)
+{
+	struct world *w = *state;
+	_Alignas(struct policy_user) uint8_t record[sizeof(struct policy_user) + 256];
+	struct policy_user *u = (struct policy_user *)record;
+	fill_policy(w);
+	*u = (struct policy_user){ .version = POLICY_LAYOUT,
+		                   .flags = USER_ACTIVE,
+		                   .image_flags = USER_IMAGE_REQUIRE_EXPIRES,
+		                   .per_minute = POLICY_DEFAULT,
+		                   .per_hour = POLICY_DEFAULT,
+		                   .month_requests = POLICY_DEFAULT,
+		                   .month_bytes = POLICY_DEFAULT,
+		                   .max_dimension = 5000,
+		                   .max_dpr = 1500,
+		                   .max_zoom = 5000,
+		                   .max_blur = 0,
+		                   .max_quality = 80 };
+	u->sources_bytes = (uint32_t)put_entry(u->lists, "https://cdn.example.com/a/");
+	u->presets_bytes = (uint32_t)put_entry(u->lists + u->sources_bytes, "thumb");
+	put_record(w, POLICY_USERS, 34, u, sizeof(*u) + u->sources_bytes + u->presets_bytes);
+	static const struct {
+		const char *path;
+		const char *code; /* NULL: allowed */
+	} rows[] = {
+		{ "/img/unsafe/w:5000/exp:0/plain/local:///a", "option_forbidden" }, /* no end */
+		{ "/img/unsafe/w:5000/exp:9999999999/plain/local:///a", NULL },
+		{ "/img/unsafe/w:5001/exp:9999999999/plain/local:///a", "option_forbidden" },
+		{ "/img/unsafe/w:10/dpr:1.5/exp:9999999999/plain/local:///a", NULL },
+		{ "/img/unsafe/w:10/dpr:1.6/exp:9999999999/plain/local:///a", "option_forbidden" },
+		{ "/img/unsafe/w:10/z:5/exp:9999999999/plain/local:///a", NULL },
+		{ "/img/unsafe/bl:1/exp:9999999999/plain/local:///a", "option_forbidden" },
+		{ "/img/unsafe/q:80/exp:9999999999/plain/local:///a", NULL },
+		{ "/img/unsafe/q:81/exp:9999999999/plain/local:///a", "option_forbidden" },
+		{ "/img/unsafe/pr:thumb/exp:9999999999/plain/local:///a", NULL },
+		{ "/img/unsafe/pr:other/exp:9999999999/plain/local:///a", "option_forbidden" },
+		{ "/img/unsafe/exp:9999999999/plain/https://CDN.example.com:443/a/b.jpg", NULL },
+		{ "/img/unsafe/exp:9999999999/plain/https://cdn.example.com/a/%2E%2E/b.jpg", "source_forbidden" },
+	};
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct request r = { "check", 1, "GET", rows[i].path, w->key };
+		assert_int_equal(ask(w, &r), ERR_OK);
+		if (rows[i].code == NULL)
+			assert_text(w, "verdict", "allow");
+		else
+			assert_text(w, "code", rows[i].code);
+	}
+}
+
+/* What uploads may take: the user's own limit, or the settings'. */
+static void test_storage(void **state)
+{
+	struct world *w = *state;
+	const struct {
+		uint64_t own, common;
+		int64_t wanted; /* 0: no variable */
+	} rows[] = {
+		{ POLICY_DEFAULT, 0, 0 },         { POLICY_DEFAULT, 7, 7 }, { 5, 7, 5 }, { 0, 7, 0 },
+		{ UINT64_MAX - 1, 0, INT64_MAX },
+	};
+	fill_policy(w);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct policy_user user = { .version = POLICY_LAYOUT,
+			                          .flags = USER_ACTIVE,
+			                          .month_requests = POLICY_DEFAULT,
+			                          .month_bytes = POLICY_DEFAULT,
+			                          .storage_bytes = rows[i].own };
+		const struct request r = { "check", 1, "GET", "/api/v1/images", w->key };
+		put_record(w, POLICY_USERS, 34, &user, sizeof(user));
+		w->a.env.storage_bytes = rows[i].common;
+		assert_int_equal(ask(w, &r), ERR_OK);
+		assert_text(w, "verdict", "allow");
+		assert_text(w, "route", "api");
+		if (rows[i].wanted == 0)
+			assert_int_equal(var(w, "storage").type, SPOP_TYPE_NULL);
+		else
+			assert_int(w, "storage", rows[i].wanted);
+	}
+}
+
+#define MASTER "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+
+/* A signed path needs no key, and its target is the same as an unsigned one's. */
+static void test_signed(void **state)
+{
+	struct world *w = *state;
+	_Alignas(struct policy_key) uint8_t record[sizeof(struct policy_key) + SEALED_SIZE];
+	struct policy_key *key = (struct policy_key *)record;
+	const char *path = "/rs:fit:300:200/plain/local:///cat.jpg@png";
+	struct signing_key plain;
+	struct imgurl_key signing;
+	struct sealer *sealer;
+	char url[256], target[256];
+
+	fill_policy(w);
+	w->a.per_address = 0;
+	w->a.env.address = (struct gcra){ 0 };
+	signers_free(w->a.signers);
+	assert_int_equal(signers_new(MASTER, &w->a.signers), ERR_OK);
+	assert_int_equal(sealer_new(MASTER, &sealer), ERR_OK);
+	assert_int_equal(signing_key_make(&plain), ERR_OK);
+	*key = (struct policy_key){ .version = POLICY_LAYOUT,
+		                    .flags = KEY_ACTIVE,
+		                    .scopes = SCOPE_READ,
+		                    .signing_bytes = SEALED_SIZE,
+		                    .user_id = 34 };
+	assert_int_equal(sealer_seal(sealer, 13, &plain, key->signing), ERR_OK);
+	sealer_free(sealer);
+	put_record(w, POLICY_KEYS, 13, key, sizeof(record));
+	assert_int_equal(imgurl_key_init(&signing, plain.key, SIGNING_SIZE, plain.salt, SIGNING_SIZE), ERR_OK);
+	strcpy(url, "/signed/13/");
+	const size_t head = strlen(url);
+	assert_int_equal(imgurl_sign(&signing, sv_str(path), url + head), ERR_OK);
+	strcpy(url + head + IMGURL_SIGNATURE_CHARS, path);
+
+	const struct request unsigned_one = { "check", 1, "GET", image, w->key };
+	assert_int_equal(ask(w, &unsigned_one), ERR_OK);
+	struct spop_value v = var(w, "target");
+	assert_int_equal(sv_copy(spop_value_text(&v), target, sizeof(target)), ERR_OK);
+	const struct request r = { "check", 1, "GET", url, NULL };
+	assert_int_equal(ask(w, &r), ERR_OK);
+	assert_text(w, "verdict", "allow");
+	assert_text(w, "target", target);
+	assert_int(w, "user", 34);
+	assert_int(w, "key", 13);
+
+	/* Each bit of it counts, and nobody is named. */
+	const size_t n = strlen(url);
+	for (size_t i = head; i < n; i++) {
+		for (unsigned bit = 0; bit < 7; bit++) {
+			url[i] ^= (char)(1 << bit);
+			if (url[i] != '\0') {
+				assert_int_equal(ask(w, &r), ERR_OK);
+				assert_text(w, "code", "signature_invalid");
+				assert_int_equal(var(w, "user").type, SPOP_TYPE_NULL);
+			}
+			url[i] ^= (char)(1 << bit);
+		}
+	}
+	/* A key without a signing key, and one that is not there. */
+	for (size_t i = 0; i < 2; i++) {
+		url[head - 2] = "29"[i];
+		assert_int_equal(ask(w, &r), ERR_OK);
+		assert_text(w, "code", "signature_invalid");
+	}
+	url[head - 2] = '3';
+	key->flags = 0;
+	put_record(w, POLICY_KEYS, 13, key, sizeof(record));
+	assert_int_equal(ask(w, &r), ERR_OK);
+	assert_text(w, "code", "key_revoked");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -386,6 +568,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_image_allowed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_details, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_own_bounds, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_storage, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_signed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_foreign_messages, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_address_limit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_rate_limited, setup, teardown),

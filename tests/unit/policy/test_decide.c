@@ -23,6 +23,9 @@ struct world {
 	enum verdict_code url;
 	unsigned url_calls;
 	uint64_t url_user;
+	const struct policy_user *url_record;
+	enum verdict_code signature;
+	unsigned signer_calls;
 	struct key_hasher *hasher;
 	struct policy_request req;
 };
@@ -45,13 +48,28 @@ static const struct policy_usage *find_usage(void *arg, uint64_t id)
 	return w->has_usage && id == 34 ? &w->usage : NULL;
 }
 
-static enum verdict_code judge(void *arg, const struct policy_request *req, uint64_t user_id)
+static enum verdict_code judge(void *arg, const struct policy_request *req, uint64_t user_id,
+                               const struct policy_user *user)
 {
 	struct world *w = arg;
 	(void)req;
 	w->url_calls++;
 	w->url_user = user_id;
+	w->url_record = user;
 	return w->url;
+}
+
+static enum verdict_code find_signer(void *arg, const struct policy_request *req, uint64_t *id,
+                                     const struct policy_key **key)
+{
+	struct world *w = arg;
+	(void)req;
+	w->signer_calls++;
+	if (w->signature == VERDICT_ALLOW) {
+		*id = 12;
+		*key = &w->key;
+	}
+	return w->signature;
 }
 
 static int setup(void **state)
@@ -100,7 +118,7 @@ static int teardown(void **state)
 static struct policy_verdict decide(struct world *w)
 {
 	const struct policy_lookup lookup = {
-		.key = find_key, .user = find_user, .usage = find_usage, .url = judge, .arg = w
+		.key = find_key, .user = find_user, .usage = find_usage, .signer = find_signer, .url = judge, .arg = w
 	};
 	struct policy_verdict v;
 	policy_decide(&w->req, &lookup, w->hasher, &w->env, &v);
@@ -118,6 +136,63 @@ static void test_allow(void **state)
 	assert_int_equal(v.scopes, SCOPE_READ | SCOPE_UPLOAD);
 	assert_int_equal(w->url_calls, 1);
 	assert_int_equal(w->url_user, 34);
+	assert_ptr_equal(w->url_record, &w->user);
+	assert_int_equal(w->signer_calls, 0);
+}
+
+static void test_a_signed_path_is_its_own_proof(void **state)
+{
+	struct world *w = *state;
+	const struct sv header = w->req.api_key;
+
+	w->req.path = SV("/signed/12/x/plain/local:///a.jpg");
+	w->req.api_key = sv_from(NULL, 0);
+	struct policy_verdict v = decide(w);
+	assert_int_equal(v.code, VERDICT_ALLOW);
+	assert_int_equal(v.route, ROUTE_IMAGE);
+	assert_int_equal(v.user_id, 34);
+	assert_int_equal(v.key_id, 12);
+	assert_int_equal(v.scopes, SCOPE_READ | SCOPE_UPLOAD);
+	/* A header does not matter: neither a wrong one, nor two that differ. */
+	w->req.api_key = SV("igw_other");
+	w->req.authorization = SV("Bearer x");
+	assert_int_equal(decide(w).code, VERDICT_ALLOW);
+	/* Nor does it help. */
+	w->req.api_key = header;
+	w->req.authorization = sv_from(NULL, 0);
+	const enum verdict_code bad[] = { VERDICT_SIGNATURE_INVALID, VERDICT_UNAVAILABLE };
+	for (size_t i = 0; i < 2; i++) {
+		w->signature = bad[i];
+		v = decide(w);
+		assert_int_equal(v.code, bad[i]);
+		assert_int_equal(v.user_id, 0);
+		assert_int_equal(v.key_id, 0);
+	}
+	assert_int_equal(w->signer_calls, 4);
+	assert_int_equal(w->url_calls, 2);
+}
+
+static void test_a_signed_path_meets_the_same_checks(void **state)
+{
+	struct world *w = *state;
+
+	w->req.path = SV("/signed/12/x/plain/local:///a.jpg");
+	w->key.flags = KEY_USABLE;
+	assert_int_equal(decide(w).code, VERDICT_KEY_REVOKED);
+	w->key.flags = KEY_ACTIVE;
+	w->key.expires_at = NOW;
+	assert_int_equal(decide(w).code, VERDICT_KEY_EXPIRED);
+	w->key.expires_at = 0;
+	w->user.flags = 0;
+	assert_int_equal(decide(w).code, VERDICT_USER_INACTIVE);
+	w->user.flags = USER_ACTIVE;
+	w->key.scopes = SCOPE_UPLOAD;
+	assert_int_equal(decide(w).code, VERDICT_SCOPE_MISSING);
+	w->key.scopes = SCOPE_READ;
+	w->url = VERDICT_SOURCE_FORBIDDEN;
+	assert_int_equal(decide(w).code, VERDICT_SOURCE_FORBIDDEN);
+	w->url = VERDICT_ALLOW;
+	assert_int_equal(decide(w).code, VERDICT_ALLOW);
 }
 
 static void test_where_the_key_may_stand(void **state)
@@ -407,6 +482,9 @@ static void test_routes_and_scopes(void **state)
 		uint32_t scope;
 	} rows[] = {
 		{ "GET", "/img/unsafe/x", ROUTE_IMAGE, SCOPE_READ },
+		{ "GET", "/signed/7/s/x", ROUTE_IMAGE, SCOPE_READ },
+		{ "GET", "/signed", ROUTE_NONE, 0 },
+		{ "GET", "/signedx/", ROUTE_NONE, 0 },
 		{ "GET", "/img", ROUTE_NONE, 0 },
 		{ "GET", "/imgx/", ROUTE_NONE, 0 },
 		{ "GET", "/", ROUTE_NONE, 0 },
@@ -498,6 +576,8 @@ int main(void)
 		T(test_only_images_and_uploads_spend),
 		T(test_stored_usage),
 		T(test_shadow),
+		T(test_a_signed_path_is_its_own_proof),
+		T(test_a_signed_path_meets_the_same_checks),
 		T(test_api_asks_no_url),
 		cmocka_unit_test(test_routes_and_scopes),
 		cmocka_unit_test(test_code_table),
