@@ -119,7 +119,7 @@ FORCE:
 $(O)/tests/imgproxy-standin: $(wildcard tests/standin/*.c tests/standin/*.h) $(O)/flags
 	@mkdir -p $(@D)
 	@echo "  LD      $@"
-	@$(CC) -D_GNU_SOURCE $(call pkg,--cflags,vips) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^) $(call pkg,--libs,vips) -lmicrohttpd -lcrypto -lpthread -lm
+	@$(CC) -D_GNU_SOURCE $(call pkg,--cflags,vips) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^) $(call pkg,--libs,vips) -lmicrohttpd -lcurl -lcrypto -lpthread -lm
 
 $(pacer): $(wildcard tests/load/pacer/*.c tests/load/pacer/*.h) $(O)/flags
 	@mkdir -p $(@D)

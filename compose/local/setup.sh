@@ -5,7 +5,7 @@
 set -euo pipefail
 
 run=(gcc make libc6-dev pkg-config libev-dev liblmdb-dev libpq-dev libhiredis-dev libssl-dev libmicrohttpd-dev
-    libjansson-dev libyaml-dev zlib1g-dev libvips-dev haproxy postgresql-15 postgresql-client-15 redis-server curl
+    libjansson-dev libyaml-dev zlib1g-dev libvips-dev libcurl4-openssl-dev haproxy postgresql-15 postgresql-client-15 redis-server curl
     python3 ca-certificates procps util-linux passwd)
 test=(libcmocka-dev python3-pytest python3-pytest-rerunfailures python3-pytest-xdist python3-psycopg2 python3-redis python3-requests python3-pil python3-lmdb nginx-light)
 lint=(clang clang-format clang-tidy cppcheck shellcheck valgrind libclang-rt-14-dev lcov)

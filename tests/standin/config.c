@@ -1,9 +1,11 @@
 #include "config.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 static bool bad(const char *name, const char *why)
@@ -72,16 +74,96 @@ static bool load_secrets(const char *name, struct secret *out, size_t *count)
 	}
 }
 
+static const char *text_or(const char *name, const char *def)
+{
+	const char *text = getenv(name);
+	return text != NULL && text[0] != '\0' ? text : def;
+}
+
+/* As Go reads a boolean; anything else is a mistake. */
+static bool load_bool(const char *name, bool def, bool *out)
+{
+	const char *text = text_or(name, def ? "1" : "0");
+
+	if (strchr("1tT", text[0]) != NULL && text[1] == '\0')
+		*out = true;
+	else if (strchr("0fF", text[0]) != NULL && text[1] == '\0')
+		*out = false;
+	else if (strcasecmp(text, "true") == 0 || strcasecmp(text, "false") == 0)
+		*out = strcasecmp(text, "true") == 0;
+	else
+		return bad(name, "not a boolean");
+	return true;
+}
+
+/* A comma list without the blanks around its parts; empty parts are left out. */
+static bool load_words(const char *name, struct words *out)
+{
+	const char *p = text_or(name, "");
+	char *w;
+
+	*out = (struct words){ 0 };
+	if (p[0] == '\0')
+		return true;
+	out->text = w = malloc(strlen(p) + 2);
+	if (w == NULL)
+		return bad(name, "no memory");
+	while (*p != '\0') {
+		size_t n = strcspn(p, ",");
+		const char *end = p + n;
+		while (p < end && *p == ' ')
+			p++;
+		size_t len = (size_t)(end - p);
+		while (len > 0 && p[len - 1] == ' ')
+			len--;
+		if (len > 0) {
+			memcpy(w, p, len);
+			w[len] = '\0';
+			w += len + 1;
+			out->count++;
+		}
+		p = *end == ',' ? end + 1 : end;
+	}
+	return true;
+}
+
+const char *words_next(const struct words *w, const char *word)
+{
+	const char *p = w->text;
+
+	if (word == NULL)
+		return w->count > 0 ? p : NULL;
+	for (size_t i = 0; i < w->count; i++) {
+		bool found = p == word;
+		p += strlen(p) + 1;
+		if (found)
+			return i + 1 < w->count ? p : NULL;
+	}
+	return NULL;
+}
+
+bool words_have(const struct words *w, const char *text, size_t n)
+{
+	for (const char *p = words_next(w, NULL); p != NULL; p = words_next(w, p)) {
+		if (strlen(p) == n && memcmp(p, text, n) == 0)
+			return true;
+	}
+	return false;
+}
+
 static bool load_bind(struct config *c)
 {
-	const char *bind = getenv("IMGPROXY_BIND");
-	const char *port = getenv("PORT");
+	const char *bind = text_or("IMGPROXY_BIND", NULL);
+	const char *network = text_or("IMGPROXY_NETWORK", "tcp");
 
-	if (bind != NULL && bind[0] != '\0')
+	c->unix_socket = strcmp(network, "unix") == 0;
+	if (!c->unix_socket && strcmp(network, "tcp") != 0)
+		return bad("IMGPROXY_NETWORK", "neither tcp nor unix");
+	if (bind != NULL)
 		snprintf(c->bind, sizeof(c->bind), "%s", bind);
 	else
-		snprintf(c->bind, sizeof(c->bind), ":%.15s", port != NULL && port[0] != '\0' ? port : "8080");
-	return strchr(c->bind, ':') != NULL || bad("IMGPROXY_BIND", "not host:port");
+		snprintf(c->bind, sizeof(c->bind), ":%.15s", text_or("PORT", "8080"));
+	return c->unix_socket || strchr(c->bind, ':') != NULL || bad("IMGPROXY_BIND", "not host:port");
 }
 
 static bool load_resolution(struct config *c)
@@ -101,12 +183,29 @@ bool config_load(struct config *c)
 	size_t salts;
 	long size;
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	const char *query = getenv("IMGPROXY_SOURCE_URL_QUERY_SEPARATOR");
 
 	memset(c, 0, sizeof(*c));
 	c->root = getenv("IMGPROXY_LOCAL_FILESYSTEM_ROOT");
 	c->name = getenv("STANDIN_NAME");
+	c->secret = text_or("IMGPROXY_SECRET", NULL);
+	c->base_url = text_or("IMGPROXY_BASE_URL", "");
+	c->query = query != NULL ? query : "?";
 	if (!load_bind(c) || !load_resolution(c) || !load_secrets("IMGPROXY_KEY", c->key, &c->keys) ||
 	    !load_secrets("IMGPROXY_SALT", c->salt, &salts) ||
+	    !load_words("IMGPROXY_TRUSTED_SIGNATURES", &c->trusted) ||
+	    !load_words("IMGPROXY_ALLOWED_SOURCES", &c->allowed) || !load_words("IMGPROXY_PRESETS", &c->presets) ||
+	    !load_words("IMGPROXY_ALLOWED_PROCESSING_OPTIONS", &c->options) ||
+	    !load_bool("IMGPROXY_ONLY_PRESETS", false, &c->only_presets) ||
+	    !load_bool("IMGPROXY_ALLOW_SECURITY_OPTIONS", false, &c->security_options) ||
+	    !load_bool("IMGPROXY_BASE64_URL_INCLUDES_FILENAME", false, &c->filename_in_url) ||
+	    !load_bool("IMGPROXY_ALLOW_LOOPBACK_SOURCE_ADDRESSES", false, &c->allow_loopback) ||
+	    !load_bool("IMGPROXY_ALLOW_LINK_LOCAL_SOURCE_ADDRESSES", false, &c->allow_link_local) ||
+	    !load_bool("IMGPROXY_ALLOW_PRIVATE_SOURCE_ADDRESSES", true, &c->allow_private) ||
+	    !load_long("IMGPROXY_MAX_REDIRECTS", 10, 0, 1000, &c->max_redirects) ||
+	    !load_long("IMGPROXY_DOWNLOAD_TIMEOUT", 5, 1, 3600, &c->download_timeout) ||
+	    !load_long("IMGPROXY_MAX_SRC_FILE_SIZE", 0, 0, LONG_MAX, &c->max_src_size) ||
+	    !load_long("IMGPROXY_MAX_RESULT_DIMENSION", 0, 0, INT_MAX, &c->max_result_dimension) ||
 	    !load_long("IMGPROXY_SIGNATURE_SIZE", 32, 1, 32, &size) ||
 	    !load_long("IMGPROXY_TTL", 31536000, 0, 3153600000L, &c->ttl) ||
 	    !load_long("IMGPROXY_QUALITY", 80, 1, 100, &c->quality) ||

@@ -1,23 +1,18 @@
 #include "handler.h"
 
-#include <ctype.h>
-#include <fcntl.h>
 #include <glib.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "image.h"
+#include "source.h"
 #include "url.h"
 
-#define SERVER_NAME     "imgproxy-standin"
 #define REQUEST_ID_SIZE 64
 #define CSP             "default-src 'none'; img-src 'none'; script-src 'none'; style-src 'none'; sandbox"
-#define HTTP_DATE       "%a, %d %b %Y %H:%M:%S GMT"
 
 static void add(struct MHD_Response *response, const char *name, const char *value)
 {
@@ -82,57 +77,26 @@ static enum MHD_Result send_error(const struct standin *s, struct MHD_Connection
 	return send_text(s, conn, error->status, "text/plain", error->body);
 }
 
-/* Of the source file: the same for every image that is made from it, as imgproxy does. */
-struct validators {
-	char etag[64];
-	char modified[64];
-	time_t mtime;
-};
-
-static void make_validators(const struct stat *st, struct validators *v)
-{
-	struct tm tm;
-
-	v->mtime = st->st_mtime;
-	snprintf(v->etag, sizeof(v->etag), "\"%llx%09lx-%llx\"", (unsigned long long)st->st_mtim.tv_sec,
-	         (unsigned long)st->st_mtim.tv_nsec, (unsigned long long)st->st_size);
-	gmtime_r(&st->st_mtime, &tm);
-	strftime(v->modified, sizeof(v->modified), HTTP_DATE, &tm);
-}
-
-/* If-None-Match wins over If-Modified-Since (RFC 9110 section 13.2.2). */
-static bool is_not_modified(struct MHD_Connection *conn, const struct validators *v)
-{
-	const char *match = MHD_lookup_connection_value(conn, MHD_HEADER_KIND, "If-None-Match");
-	const char *since = MHD_lookup_connection_value(conn, MHD_HEADER_KIND, "If-Modified-Since");
-	struct tm tm = { 0 };
-
-	if (match != NULL)
-		return strcmp(match, "*") == 0 || strstr(match, v->etag) != NULL;
-	if (since == NULL || strptime(since, HTTP_DATE, &tm) == NULL)
-		return false;
-	return v->mtime <= timegm(&tm);
-}
-
-/* inline; filename="cat.png" with what a quoted string cannot hold as %XX */
+/* inline; filename="cat.png" with what a quoted string cannot hold as %XX; without an extension none is added. */
 static void disposition(const struct job *job, const char *extension, char *out, size_t size)
 {
-	const char *base = strrchr(job->path, '/');
-	base = base != NULL ? base + 1 : job->path;
-	const char *dot = strrchr(base, '.');
-	size_t len = dot != NULL && dot > base ? (size_t)(dot - base) : strlen(base);
-	size_t n = (size_t)snprintf(out, size, "%s; filename=\"", job->attachment ? "attachment" : "inline");
+	char name[FILENAME_SIZE];
 
-	for (size_t i = 0; i < len && n + 16 < size; i++) {
-		unsigned char c = (unsigned char)base[i];
+	if (job->filename[0] != '\0')
+		snprintf(name, sizeof(name), "%s", job->filename);
+	else
+		source_name(job->source, name, sizeof(name));
+	size_t n = (size_t)snprintf(out, size, "%s; filename=\"", job->attachment ? "attachment" : "inline");
+	for (const char *p = name; *p != '\0' && n + 16 < size; p++) {
+		unsigned char c = (unsigned char)*p;
 		bool bare = c > 0x20 && c < 0x7f && c != '"' && c != '\\' && c != '%';
 		n += (size_t)snprintf(out + n, size - n, bare ? "%c" : "%%%02X", c);
 	}
-	snprintf(out + n, size - n, ".%s\"", extension);
+	snprintf(out + n, size - n, "%s%s\"", extension[0] != '\0' ? "." : "", extension);
 }
 
 static void add_cache_headers(const struct standin *s, struct MHD_Response *response, const struct job *job,
-                              const struct validators *v)
+                              const struct source *source)
 {
 	char text[64];
 	long ttl = s->config->ttl;
@@ -141,14 +105,17 @@ static void add_cache_headers(const struct standin *s, struct MHD_Response *resp
 		ttl = job->expires - (long)time(NULL);
 	snprintf(text, sizeof(text), "max-age=%ld, public", ttl > 0 ? ttl : 0);
 	add(response, "Cache-Control", text);
-	add(response, "ETag", v->etag);
-	add(response, "Last-Modified", v->modified);
+	/* The source's: the same for every image that is made from it, as imgproxy does. */
+	if (source->etag[0] != '\0')
+		add(response, "ETag", source->etag);
+	if (source->modified[0] != '\0')
+		add(response, "Last-Modified", source->modified);
 }
 
 static enum MHD_Result send_image(const struct standin *s, struct MHD_Connection *conn, const struct job *job,
-                                  const struct validators *v, struct image_result *image)
+                                  const struct source *source, struct image_result *image)
 {
-	char text[512];
+	char text[3 * FILENAME_SIZE + 64];
 
 	struct MHD_Response *response = MHD_create_response_from_buffer_with_free_callback(image->len, image->data,
 	                                                                                   g_free);
@@ -160,8 +127,32 @@ static enum MHD_Result send_image(const struct standin *s, struct MHD_Connection
 	add(response, "Content-Type", image->content_type);
 	add(response, "Content-Disposition", text);
 	add(response, "Content-Security-Policy", CSP);
-	add_cache_headers(s, response, job, v);
+	add_cache_headers(s, response, job, source);
 	return send_response(s, conn, MHD_HTTP_OK, response);
+}
+
+/* The source as it came, with its own status. */
+static enum MHD_Result send_raw(const struct standin *s, struct MHD_Connection *conn, const struct job *job,
+                                const struct source *source)
+{
+	char text[3 * FILENAME_SIZE + 64];
+	void *data = source->data;
+	char none[1] = "";
+
+	struct MHD_Response *response = MHD_create_response_from_buffer(source->len, data != NULL ? data : none,
+	                                                                MHD_RESPMEM_MUST_COPY);
+	if (response == NULL)
+		return MHD_NO;
+	disposition(job, "", text, sizeof(text));
+	if (source->type[0] != '\0')
+		add(response, "Content-Type", source->type);
+	if (source->range[0] != '\0')
+		add(response, "Content-Range", source->range);
+	add(response, "Content-Disposition", text);
+	add(response, "Content-Security-Policy", CSP);
+	if (source->status < 400)
+		add_cache_headers(s, response, job, source);
+	return send_response(s, conn, source->status, response);
 }
 
 static void delay(long ms)
@@ -172,53 +163,64 @@ static void delay(long ms)
 	}
 }
 
-/* The source as an open regular file, or -1. */
-static int open_source(const struct standin *s, const char *path, struct stat *st)
+static enum MHD_Result send_not_modified(const struct standin *s, struct MHD_Connection *conn, const struct job *job,
+                                         const struct source *source)
 {
-	if (s->root_fd < 0 || path[0] == '\0')
-		return -1;
-	/* Without O_NONBLOCK a named pipe would hold the thread. */
-	int fd = openat(s->root_fd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0)
-		return -1;
-	if (fstat(fd, st) == 0 && S_ISREG(st->st_mode))
-		return fd;
-	close(fd);
-	return -1;
+	struct MHD_Response *response = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+
+	if (response == NULL)
+		return MHD_NO;
+	add_cache_headers(s, response, job, source);
+	return send_response(s, conn, MHD_HTTP_NOT_MODIFIED, response);
+}
+
+static const char *header(struct MHD_Connection *conn, const char *name)
+{
+	return MHD_lookup_connection_value(conn, MHD_HEADER_KIND, name);
 }
 
 static enum MHD_Result process(const struct standin *s, struct MHD_Connection *conn, const struct job *job)
 {
-	struct stat st;
-	struct validators v;
+	struct source source;
 	struct image_result image;
-	struct url_error error = { 404, "Source is unreachable" };
+	struct url_error error;
+	const struct conditions conditions = { header(conn, "If-None-Match"), header(conn, "If-Modified-Since"),
+		                               job->raw ? header(conn, "Range") : NULL };
+	enum MHD_Result result;
 
-	int fd = open_source(s, job->path, &st);
-	if (fd < 0)
+	if (!source_get(s->config, s->root_fd, job, &conditions, &source, &error))
 		return send_error(s, conn, &error);
-	make_validators(&st, &v);
-	if (is_not_modified(conn, &v)) {
-		close(fd);
-		struct MHD_Response *response = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
-		if (response == NULL)
-			return MHD_NO;
-		add_cache_headers(s, response, job, &v);
-		return send_response(s, conn, MHD_HTTP_NOT_MODIFIED, response);
+	if (source.status == 304) {
+		result = send_not_modified(s, conn, job, &source);
+	} else if (job->raw) {
+		result = send_raw(s, conn, job, &source);
+	} else {
+		delay(s->config->delay_ms);
+		while (sem_wait(s->slots) != 0) {
+		}
+		bool ok = image_process(s->config, job, source.data, source.len, &image, &error);
+		sem_post(s->slots);
+		result = ok ? send_image(s, conn, job, &source, &image) : send_error(s, conn, &error);
 	}
-	delay(s->config->delay_ms);
-	while (sem_wait(s->slots) != 0) {
-	}
-	bool ok = image_process(s->config, job, fd, st.st_size, &image, &error);
-	sem_post(s->slots);
-	close(fd);
-	return ok ? send_image(s, conn, job, &v, &image) : send_error(s, conn, &error);
+	source_free(&source);
+	return result;
+}
+
+/* Whoever knows the secret, when there is one. */
+static bool knows_secret(const struct standin *s, struct MHD_Connection *conn)
+{
+	const char *given = header(conn, "Authorization");
+
+	if (s->config->secret == NULL)
+		return true;
+	return given != NULL && strncmp(given, "Bearer ", 7) == 0 && strcmp(given + 7, s->config->secret) == 0;
 }
 
 enum MHD_Result handle(const struct standin *s, struct MHD_Connection *conn, const char *method, const char *target)
 {
 	static const struct url_error malformed = { 400, "400 Bad Request" };
 	static const struct url_error not_found = { 404, " " };
+	static const struct url_error forbidden = { 403, "Forbidden" };
 	struct job job;
 	struct url_error error;
 
@@ -243,9 +245,11 @@ enum MHD_Result handle(const struct standin *s, struct MHD_Connection *conn, con
 	if (nothing)
 		return send_error(s, conn, &not_found);
 
+	if (!knows_secret(s, conn))
+		return send_error(s, conn, &forbidden);
 	if (!url_parse(s->config, target, &job, &error))
 		return send_error(s, conn, &error);
 	enum MHD_Result result = process(s, conn, &job);
-	free(job.path);
+	free(job.source);
 	return result;
 }

@@ -6,6 +6,8 @@
 
 #include "config.h"
 
+#define SERVER_NAME "imgproxy-standin"
+
 /* What all requests share; set up once. */
 struct standin {
 	const struct config *config;

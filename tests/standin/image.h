@@ -1,9 +1,7 @@
 /* Resizing with libvips. */
 #pragma once
 
-#include <sys/types.h>
-
-#include "url.h"
+#include "options.h"
 
 struct image_result {
 	void *data; /* g_free() */
@@ -13,8 +11,8 @@ struct image_result {
 };
 
 /*
- * Makes the image of `job` from the open file fd (size bytes). On an error *error says what imgproxy answers. Any
- * thread may call this.
+ * Makes the image of `job` from data (len bytes). On an error *error says what imgproxy answers. Any thread may call
+ * this.
  */
-bool image_process(const struct config *c, const struct job *job, int fd, off_t size, struct image_result *out,
-                   struct url_error *error);
+bool image_process(const struct config *c, const struct job *job, const void *data, size_t len,
+                   struct image_result *out, struct url_error *error);

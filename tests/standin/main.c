@@ -1,6 +1,8 @@
 /*
  * imgproxy-standin: resizes images as imgproxy 4 does, for tests and for machines without imgproxy. It takes imgproxy's
  * environment names and says in its Server header what it is. One thread a connection; images in progress are bounded.
+ * It confines sources no more than imgproxy does: the gateway's own confinement is tested against it.
+ * tests/integration/test_standin.py shows what it does as imgproxy does, and lists what it does not.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -13,11 +15,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 #include <vips/vips.h>
 
+#include "fetch.h"
 #include "handler.h"
+#include "options.h"
 
 #define CONNECTIONS_MAX   2048u
 #define CONNECTION_MEMORY (size_t)(128 * 1024)
@@ -94,6 +99,25 @@ static void on_log(void *cls, const char *fmt, va_list ap)
 	(void)cls;
 	(void)fmt;
 	(void)ap;
+}
+
+/* -1 after a line on stderr. */
+static int open_unix_listener(const char *path)
+{
+	struct sockaddr_un to = { .sun_family = AF_UNIX };
+
+	if (strlen(path) >= sizeof(to.sun_path)) {
+		fprintf(stderr, "imgproxy-standin: %s: too long for a socket\n", path);
+		return -1;
+	}
+	memcpy(to.sun_path, path, strlen(path) + 1);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && bind(fd, (const struct sockaddr *)&to, sizeof(to)) == 0 && listen(fd, BACKLOG) == 0)
+		return fd;
+	fprintf(stderr, "imgproxy-standin: %s: %s\n", path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return -1;
 }
 
 /* "host:port", "[v6]:port" or ":port"; -1 after a line on stderr. */
@@ -182,7 +206,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: %s   (settings come from the environment, with imgproxy's names)\n", argv[0]);
 		return 2;
 	}
-	if (!config_load(&config))
+	if (!config_load(&config) || !options_check_presets(&config))
 		return 1;
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
@@ -197,6 +221,10 @@ int main(int argc, char **argv)
 		fprintf(stderr, "imgproxy-standin: libvips does not start: %s\n", vips_error_buffer());
 		return 1;
 	}
+	if (!fetch_init()) {
+		fprintf(stderr, "imgproxy-standin: libcurl does not start\n");
+		return 1;
+	}
 	vips_concurrency_set(1);
 	vips_cache_set_max(0);
 	if (config.root != NULL && config.root[0] != '\0') {
@@ -208,7 +236,7 @@ int main(int argc, char **argv)
 	}
 	sem_init(&slots, 0, (unsigned)config.workers);
 	s.slots = &slots;
-	int fd = open_listener(config.bind);
+	int fd = config.unix_socket ? open_unix_listener(config.bind) : open_listener(config.bind);
 	int status = fd >= 0 ? serve(&s, fd, &set) : 1;
 	if (s.root_fd >= 0)
 		close(s.root_fd);

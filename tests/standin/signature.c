@@ -126,6 +126,8 @@ bool signature_verify(const struct config *c, const char *signature, size_t len,
 
 	if (c->keys == 0)
 		return len > 0 && memchr(signature, ':', len) == NULL;
+	if (words_have(&c->trusted, signature, len))
+		return true;
 	if (len > sizeof(given) || base64url_decode(signature, len, given) != (long)c->signature_size)
 		return false;
 	for (size_t i = 0; i < c->keys; i++) {

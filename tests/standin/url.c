@@ -2,29 +2,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <time.h>
 
-#include "options.h"
 #include "signature.h"
-
-static const struct {
-	const char *name;
-	enum format format;
-} formats[] = {
-	{ "avif", FORMAT_AVIF }, { "bmp", FORMAT_OTHER }, { "gif", FORMAT_GIF },    { "heic", FORMAT_OTHER },
-	{ "ico", FORMAT_OTHER }, { "jpeg", FORMAT_JPEG }, { "jpg", FORMAT_JPEG },   { "jxl", FORMAT_OTHER },
-	{ "png", FORMAT_PNG },   { "svg", FORMAT_OTHER }, { "tiff", FORMAT_OTHER }, { "webp", FORMAT_WEBP },
-};
-
-enum format format_by_name(const char *name)
-{
-	for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
-		if (strcmp(name, formats[i].name) == 0)
-			return formats[i].format;
-	}
-	return FORMAT_NONE;
-}
 
 static int hex_value(char c)
 {
@@ -35,19 +14,20 @@ static int hex_value(char c)
 
 bool url_is_malformed(const char *target)
 {
+	bool query = false;
+
 	for (const char *p = target; *p != '\0'; p++) {
-		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+		if ((unsigned char)*p <= 0x20 || *p == 0x7f)
 			return true;
-		if (*p == '?')
-			break;
-		if (*p == '%' && (hex_value(p[1]) < 0 || hex_value(p[2]) < 0))
+		query = query || *p == '?';
+		if (!query && *p == '%' && (hex_value(p[1]) < 0 || hex_value(p[2]) < 0))
 			return true;
 	}
 	return false;
 }
 
-/* Decodes %XX once, in place. False: a bad escape, or a byte that no name holds. */
-static bool unescape(char *s)
+/* Decodes %XX once, in place; NULs stay in it. Returns the length, or -1 for a bad escape. */
+static long unescape(char *s)
 {
 	char *w = s;
 
@@ -55,8 +35,8 @@ static bool unescape(char *s)
 		if (*p == '%') {
 			int high = hex_value(p[1]);
 			int low = high >= 0 ? hex_value(p[2]) : -1;
-			if (low < 0 || (high == 0 && low == 0))
-				return false;
+			if (low < 0)
+				return -1;
 			*w++ = (char)(high << 4 | low);
 			p += 2;
 		} else {
@@ -64,142 +44,171 @@ static bool unescape(char *s)
 		}
 	}
 	*w = '\0';
-	return true;
+	return w - s;
 }
 
 char *url_decoded_path(const char *target)
 {
 	char *path = strndup(target, strcspn(target, "?"));
 
-	if (path != NULL && !unescape(path))
+	if (path != NULL && unescape(path) < 0)
 		path[0] = '\0';
 	return path;
 }
 
-/* Cuts the last "@ext" or ".ext" off and takes it as the format. "" is no format; more than one is an error. */
-static bool take_extension(char *source, char separator, struct job *job)
+/* Cuts "@ext" or ".ext" off; *extension is "" without one. More than one is an error, and an empty source. */
+static bool cut_extension(char *source, char separator, char **extension)
 {
 	char *at = strchr(source, separator);
 
-	if (at == NULL)
-		return true;
-	*at = '\0';
-	if (strchr(at + 1, separator) != NULL)
-		return false;
-	if (at[1] == '\0')
-		return true;
-	job->format = format_by_name(at + 1);
-	return job->format != FORMAT_NONE;
+	*extension = source + strlen(source);
+	if (at != NULL) {
+		*at = '\0';
+		*extension = at + 1;
+	}
+	return source[0] != '\0' && strchr(*extension, separator) == NULL;
 }
 
-/* The segments without their slashes, in place: base64 source to the URL in it. */
-static bool decode_base64(char *source, struct job *job)
+/* The segments without their slashes, in place: base64 source to the URL in it. Its length, or -1. */
+static long decode_base64(const struct config *c, char *source, char **extension)
 {
 	char *w = source;
+	char *last = strrchr(source, '/');
 
+	if (c->filename_in_url && last != NULL)
+		*last = '\0';
 	for (char *p = source; *p != '\0'; p++) {
 		if (*p != '/')
 			*w++ = *p;
 	}
 	*w = '\0';
-	if (!take_extension(source, '.', job))
-		return false;
+	if (!cut_extension(source, '.', extension))
+		return -1;
 	size_t len = strlen(source);
 	while (len > 0 && source[len - 1] == '=')
 		len--;
 	/* The decoded text is shorter than the encoded one, and the decoder never writes ahead of what it reads. */
-	long n = base64url_decode(source, len, (uint8_t *)source);
-	if (n <= 0)
-		return false;
-	source[n] = '\0';
-	return strlen(source) == (size_t)n;
+	return base64url_decode(source, len, (uint8_t *)source);
 }
 
-/* path.Clean("/" + key) without the leading slash, in place. */
-static void clean(char *path)
+/* Whether a source URL begins as the pattern says, in which "*" stands for any bytes but "/". */
+static bool has_prefix(const char *url, const char *pattern)
 {
-	char *w = path;
-	char *p = path;
-
-	while (*p != '\0') {
-		size_t n = strcspn(p, "/");
-		char *next = p + n + (p[n] == '/');
-		if (n == 2 && p[0] == '.' && p[1] == '.') {
-			while (w > path && *--w != '/') {
-			}
-		} else if (n > 0 && !(n == 1 && p[0] == '.')) {
-			if (w > path)
-				*w++ = '/';
-			memmove(w, p, n);
-			w += n;
+	for (; *pattern != '\0'; pattern++, url++) {
+		if (*pattern == '*') {
+			do {
+				if (has_prefix(url, pattern + 1))
+					return true;
+			} while (*url != '\0' && *url++ != '/');
+			return false;
 		}
-		p = next;
+		if (*url != *pattern)
+			return false;
 	}
-	*w = '\0';
+	return true;
 }
 
-/* The file's path below the root, for a URL of the scheme local; a new string. */
-static char *source_path(const char *url, struct url_error *error)
+static bool is_allowed(const struct config *c, const char *url)
 {
-	*error = (struct url_error){ 404, "Invalid source URL" };
-	for (const char *p = url; *p != '\0'; p++) {
-		if ((unsigned char)*p < 0x20 || *p == 0x7f)
-			return NULL;
+	for (const char *p = words_next(&c->allowed, NULL); p != NULL; p = words_next(&c->allowed, p)) {
+		if (has_prefix(url, p))
+			return true;
 	}
-	if (strncasecmp(url, "local:/", 7) != 0) {
-		if (strncasecmp(url, "http://", 7) == 0 || strncasecmp(url, "https://", 8) == 0)
-			error->body = "Source is unreachable";
+	return c->allowed.count == 0;
+}
+
+/* The source's URL as a new string, from what follows the options, which is changed. */
+static char *read_source(const struct config *c, char *rest, char **extension, struct url_error *error)
+{
+	bool plain = strncmp(rest, "plain/", 6) == 0;
+	long n = -1;
+
+	*error = (struct url_error){ 404, "Invalid URL" };
+	if (!plain) {
+		n = decode_base64(c, rest, extension);
+	} else {
+		rest += 6;
+		if (cut_extension(rest, '@', extension))
+			n = unescape(rest);
+	}
+	if (n < 0)
+		return NULL;
+	rest[n] = '\0';
+	/* Go's URLs hold no control bytes. Where C sees an end, imgproxy sees one of those. */
+	if (strlen(rest) != (size_t)n) {
+		error->body = "Source is unreachable";
 		return NULL;
 	}
-	const char *p = url + 6;
-	if (strncmp(p, "//", 2) == 0) {
-		/* Host, user and port are read and then ignored. */
-		p += 2;
-		p += strcspn(p, "/?");
-	}
-	char *path = strndup(p, strcspn(p, "?"));
-	if (path != NULL)
-		clean(path);
-	return path;
+	const char *base = strncmp(rest, c->base_url, strlen(c->base_url)) == 0 ? "" : c->base_url;
+	char *url = malloc(strlen(base) + strlen(rest) + 1);
+	if (url == NULL)
+		return NULL;
+	strcpy(url, base);
+	strcat(url, rest);
+	if (is_allowed(c, url))
+		return url;
+	free(url);
+	error->body = "Invalid source URL";
+	return NULL;
 }
 
-/* `path` is what follows the signature, normalised, without its leading slash; it is changed. */
-static bool parse_path(char *path, struct job *job, struct url_error *error)
+/* The options from the left, up to the first segment without a colon. Returns what follows, or NULL. */
+static char *read_options(const struct config *c, char *rest, struct job *job, struct url_error *error)
 {
-	char *rest = path;
-	const struct url_error invalid = { 404, "Invalid URL" };
+	static const char *const basic[] = { "fit/", "fill/", "fill-down/", "force/", "auto/" };
 
-	options_init(job);
+	*error = (struct url_error){ 404, "Invalid URL" };
+	if (c->only_presets) {
+		char *names = strsep(&rest, "/");
+		return rest != NULL && options_presets(c, job, names, error) ? rest : NULL;
+	}
+	for (size_t i = 0; i < sizeof(basic) / sizeof(basic[0]); i++) {
+		if (strncmp(rest, basic[i], strlen(basic[i])) == 0)
+			return NULL;
+	}
 	for (;;) {
 		size_t n = strcspn(rest, "/");
 		if (memchr(rest, ':', n) == NULL)
-			break;
-		if (rest[n] == '\0') {
-			*error = invalid;
-			return false;
-		}
+			return rest;
+		bool last = rest[n] == '\0';
 		rest[n] = '\0';
-		if (!options_apply(job, rest, error))
-			return false;
+		if (!options_apply(c, job, rest, error))
+			return NULL;
+		*error = (struct url_error){ 404, "Invalid URL" };
+		if (last)
+			return NULL;
 		rest += n + 1;
 	}
-	*error = invalid;
-	if (job->expires > 0 && job->expires < (long)time(NULL))
+}
+
+/* `path` is what follows the signature, normalised, without its leading slash; it is changed. */
+static bool parse_path(const struct config *c, char *path, struct job *job, struct url_error *error)
+{
+	char *extension = NULL;
+
+	options_init(c, job);
+	if (!options_default_preset(c, job, error))
 		return false;
-	if (strncmp(rest, "plain/", 6) == 0) {
-		rest += 6;
-		if (rest[0] == '\0' || !take_extension(rest, '@', job) || !unescape(rest))
-			return false;
-	} else if (!decode_base64(rest, job)) {
+	char *rest = read_options(c, path, job, error);
+	if (rest == NULL)
 		return false;
-	}
-	job->path = source_path(rest, error);
-	return job->path != NULL;
+	job->source = read_source(c, rest, &extension, error);
+	if (job->source == NULL)
+		return false;
+	if (job->raw || extension[0] == '\0')
+		return true;
+	job->format = format_by_name(extension);
+	if (job->format != FORMAT_NONE)
+		return true;
+	*error = (struct url_error){ 404, "Invalid URL" };
+	free(job->source);
+	job->source = NULL;
+	return false;
 }
 
 bool url_parse(const struct config *c, const char *target, struct job *job, struct url_error *error)
 {
-	job->path = NULL;
+	job->source = NULL;
 	*error = (struct url_error){ 404, "Invalid URL" };
 	char *text = strndup(target, strcspn(target, "?"));
 	if (text == NULL)
@@ -217,7 +226,7 @@ bool url_parse(const struct config *c, const char *target, struct job *job, stru
 		else if (!signature_verify(c, signature, len, signed_path))
 			*error = (struct url_error){ 403, "Forbidden" };
 		else
-			ok = parse_path(signed_path + 1, job, error);
+			ok = parse_path(c, signed_path + 1, job, error);
 		free(signed_path);
 	}
 	free(text);
