@@ -41,7 +41,7 @@ def ready_text(stack, seconds, ending):
         lines.append(f"  {'metrics':<{width}}  {stack.stats_url}/metrics")
     lines += [f"  {'state':<{width}}  {stack.layout.link}: log/ has a file for each part, gateway.env the addresses"]
     if stack.has_standin:
-        lines += ["", "The image servers are the stand-in of tests/standin, which knows a few of imgproxy's options;",
+        lines += ["", "The image servers are the stand-in of tests/standin, which does most of what imgproxy does;",
                   "with IMGPROXY_BIN=/path/to/imgproxy in the environment the real one runs."]
     key = shlex.quote(f"X-API-Key: {stack.api_key}")
     image = shlex.quote(stack.url + stack.demo.sample_path)

@@ -11,6 +11,7 @@ from . import probe
 from .errors import StackError
 from .layout import find_program
 from .process import Part
+from .settings import size_bytes
 
 DATABASE = "imgproxy_gateway"
 ROLE = "gateway"
@@ -185,9 +186,26 @@ class ImageServer(Part):
             "IMGPROXY_SALT": self.stack.settings["IMGPROXY_SALT"],
             "IMGPROXY_LOCAL_FILESYSTEM_ROOT": self.stack.settings["UPLOADS_DIR"],
         })
-        values.setdefault("IMGPROXY_USE_ETAG", "true")
-        values.setdefault("IMGPROXY_USE_LAST_MODIFIED", "true")
+        for name, value in self._bounds().items():
+            values.setdefault(name, value)
         return values
+
+    def _bounds(self):
+        """What they may do for the gateway. It says more strictly what a URL may ask for; this holds when it errs."""
+        return {
+            "IMGPROXY_USE_ETAG": "true",
+            "IMGPROXY_USE_LAST_MODIFIED": "true",
+            # A source is a tenant's file, or what an operator allowed by its public name: nothing of this network.
+            "IMGPROXY_ALLOW_LOOPBACK_SOURCE_ADDRESSES": "false",
+            "IMGPROXY_ALLOW_LINK_LOCAL_SOURCE_ADDRESSES": "false",
+            "IMGPROXY_ALLOW_PRIVATE_SOURCE_ADDRESSES": "false",
+            # A redirect leads out of the prefix that was allowed, and with Go's client also to another tenant's file.
+            "IMGPROXY_MAX_REDIRECTS": "0",
+            "IMGPROXY_ALLOW_SECURITY_OPTIONS": "false",
+            "IMGPROXY_MAX_SRC_RESOLUTION": "50",
+            "IMGPROXY_MAX_SRC_FILE_SIZE": str(size_bytes(self.stack.settings["UPLOADS_MAX_SIZE"])),
+            "IMGPROXY_MAX_RESULT_DIMENSION": "8192",
+        }
 
     def check(self):
         return probe.http_ready(self.address, "/health")
