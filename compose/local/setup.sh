@@ -21,7 +21,11 @@ wanted=()
 for group in "$@"; do
     case $group in
     run) wanted+=("${run[@]}") ;;
-    test) wanted+=("${test[@]}") ;;
+    test)
+        wanted+=("${test[@]}")
+        # For imgproxy's own client library. Where there is a Node.js, from wherever, it is left alone.
+        command -v node >/dev/null || wanted+=(nodejs npm)
+        ;;
     lint) wanted+=("${lint[@]}") ;;
     bench) wanted+=("${bench[@]}") ;;
     *) fail "unknown group '$group' (run, test, lint, bench)" ;;
