@@ -13,7 +13,7 @@ import helpers
 SOURCE = os.path.join(helpers.ROOT, "tests/npm")
 FOLDER = os.path.join(helpers.ROOT, "build/npm")
 FILES = ("package.json", "package-lock.json", ".npmrc", "urls.js")
-# What npm says when it does not get through. Anything else is a failure: what came is not what the lock file names, say.
+# What npm says when it does not get through. Anything else, as bytes that the lock file does not name, is a failure.
 UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH", "EHOSTUNREACH",
                "ERR_SOCKET_TIMEOUT", "ENOTCACHED", "E401", "E403", "E407", "E502", "E503", "E504")
 
@@ -32,9 +32,11 @@ def _install():
     shutil.rmtree(os.path.join(FOLDER, "node_modules"), ignore_errors=True)
     for name in FILES:
         shutil.copy(os.path.join(SOURCE, name), FOLDER)
-    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=20000"]
+    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1",
+               "--fetch-timeout=20000"]
     try:
-        done = subprocess.run(command, cwd=FOLDER, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        done = subprocess.run(command, cwd=FOLDER, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              check=False,
                               timeout=180)
     except subprocess.TimeoutExpired:
         pytest.skip("the npm registry does not answer")

@@ -27,6 +27,7 @@ def program():
 
 
 def marker(whose, kind="JPEG"):
+    """An image of one colour, which says whose it is."""
     return images.encode(Image.new("RGB", (SIDE, SIDE), COLOURS[whose]), kind)
 
 
@@ -60,14 +61,14 @@ def redenormalised(path):
     def fixed(match):
         return match[1] + (":///" if match[1] == "local" else "://") + match[2]
 
-    tail = re.sub(r"^([^\s]+):/([^/])", fixed, tail)
+    tail = re.sub(r"^([^\t\n\f\r ]+):/([^/])", fixed, tail)
     path = head + mark + tail
     return "/" + (path[1:] if path.startswith("/") else path)
 
 
 def signature(text, key=KEY, salt=SALT, size=32):
-    """Over the text as it is."""
-    return b64(hmac.new(key, salt + text.encode(), hashlib.sha256).digest()[:size])
+    """Over the text as it is, one character a byte."""
+    return b64(hmac.new(key, salt + text.encode("latin-1"), hashlib.sha256).digest()[:size])
 
 
 def signed(path, key=KEY, salt=SALT):
@@ -91,7 +92,8 @@ class Standin:
                 environment[name] = os.environ[name]
         self.log = os.path.join(self.folder, "log")
         with open(self.log, "wb") as log:
-            self.process = subprocess.Popen([*prefix, program()], env=environment, stdin=subprocess.DEVNULL, stdout=log,
+            self.process = subprocess.Popen([*prefix, program()], env=environment, stdin=subprocess.DEVNULL,
+                                            stdout=log,
                                             stderr=log, start_new_session=True)
         try:
             helpers.wait_until(self._is_up, 15.0, "the stand-in answers")

@@ -6,23 +6,18 @@ the whole stack. Without Node.js or the registry all of this is skipped, and say
 """
 
 import base64
-import os
 import secrets
 import time
 import urllib.parse
 
 import pytest
-from PIL import Image
 
 import helpers_images as images
 from helpers import wait_until
 from helpers_http import check_problem
 from helpers_npm import make_urls
-from helpers_standin import COLOURS, KEY, SALT, Standin, seen
-
-# Whether /signed/ and `key create --signing` are there. Until then the second part is skipped.
-SIGNED_URLS = False
-signed_urls = pytest.mark.skipif(not SIGNED_URLS, reason="SIGNED_URLS is off: the gateway has no /signed/ yet")
+from helpers_signed import SIGNED_URLS, SigningKey, signed_urls
+from helpers_standin import KEY, SALT, Standin, marker, seen
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 UNICODE = "кот и 猫.jpg"
@@ -35,15 +30,20 @@ CASES = [
     ("base64 by name", {"value": "local:///{name}", "displayAs": "base64"}, {"width": 30}, ("JPEG", (30, 30))),
     ("plain", {"value": "local:///{name}", "displayAs": "plain"}, {"width": 30}, ("JPEG", (30, 30))),
     ("plain without options", {"value": "local:///{name}", "displayAs": "plain"}, {}, ("JPEG", (64, 64))),
-    ("plain with an extension", {"value": "local:///{name}@png", "displayAs": "plain"}, {"width": 30}, ("PNG", (30, 30))),
+    ("plain with an extension", {"value": "local:///{name}@png", "displayAs": "plain"}, {"width": 30},
+     ("PNG", (30, 30))),
     ("format", "local:///{name}", {"format": "webp", "quality": 80, "gravity": {"type": "sm"}}, ("WEBP", (64, 64))),
     ("format, plain", {"value": "local:///{name}", "displayAs": "plain"}, {"format": "png"}, ("PNG", (64, 64))),
-    ("resize", "local:///{name}", {"resize": {"resizing_type": "fill", "width": 20, "height": 10, "enlarge": 1}}, ("JPEG", (20, 10))),
+    ("resize", "local:///{name}", {"resize": {"resizing_type": "fill", "width": 20, "height": 10, "enlarge": 1}},
+     ("JPEG", (20, 10))),
     ("size", "local:///{name}", {"size": {"width": 20, "height": 10}}, ("JPEG", (10, 10))),
     ("crop", "local:///{name}", {"crop": {"width": 32, "height": 16, "gravity": {"type": "no"}}}, ("JPEG", (32, 16))),
-    ("padding", "local:///{name}", {"width": 10, "padding": {"top": 1, "right": 2, "bottom": 3, "left": 4}}, ("JPEG", (16, 14))),
-    ("several", "local:///{name}", {"width": 32, "dpr": 2, "blur": 1, "sharpen": 0.5, "rotate": 90, "background": "ff0000",
-                                    "cachebuster": "v1", "expires": SOON, "auto_rotate": True, "format": "png"}, ("PNG", (64, 64))),
+    ("padding", "local:///{name}", {"width": 10, "padding": {"top": 1, "right": 2, "bottom": 3, "left": 4}},
+     ("JPEG", (16, 14))),
+    ("several", "local:///{name}", {"width": 32, "dpr": 2, "blur": 1, "sharpen": 0.5, "rotate": 90,
+                                    "background": "ff0000",
+                                    "cachebuster": "v1", "expires": SOON, "auto_rotate": True, "format": "png"},
+                                    ("PNG", (64, 64))),
     ("extend", "local:///{name}", {"width": 10, "height": 20, "extend": {"extend": True, "gravity": {"type": "so"}},
                                    "format": "png"}, ("PNG", (10, 20))),
     ("minimum", "local:///{name}", {"min_width": 100, "min_height": 100}, ("JPEG", (100, 100))),
@@ -51,7 +51,8 @@ CASES = [
 # What a caller has to escape: the library does not.
 ESCAPED = [
     ("unicode", f"local:///{UNICODE}", {"width": 30, "format": "png"}, ("PNG", (30, 30))),
-    ("unicode, plain, escaped by the caller", {"value": "local:///" + urllib.parse.quote(UNICODE), "displayAs": "plain"},
+    ("unicode, plain, escaped by the caller", {"value": "local:///" + urllib.parse.quote(UNICODE),
+                                               "displayAs": "plain"},
      {"width": 30}, ("JPEG", (30, 30))),
 ]
 ALL = CASES + ESCAPED
@@ -72,14 +73,14 @@ def check_image(answer, expected, whose="A"):
 
 
 def other(text, at):
-    """The text with one character replaced by another, mostly of the same kind: what else the URL is stays as it was."""
+    """The text with one character replaced by another, mostly of the same kind."""
     char = text[at]
     place = ALPHABET.find(char)
     new = ALPHABET[place ^ 1] if place >= 0 else "~"
     return text[:at] + new + text[at + 1:]
 
 
-# ---- library and stand-in ---------------------------------------------------------------------------------------------
+# ---- library and stand-in -------------------------------------------------------------------------------------------
 
 ENDPOINT = "http://127.0.0.1:48080"
 CAT = "local:///tenants/a/cat.jpg"
@@ -94,10 +95,12 @@ KNOWN = [
     ({"url": CAT, "options": {"format": "webp", "quality": 80, "gravity": {"type": "sm"}}},
      f"/s7sQOvLplUY7Y7xR1o2hQT2Big3VQM8f1QmraPwFeH4/f:webp/g:sm/q:80/{TEXT}", 200),
     ({"url": CAT, "options": {"raw": 1}}, f"/UyX7-Vt0CscC7OOyZFAZ8llrIWiWzpEnwyC6PRYPdGI/raw:t/{TEXT}", 200),
-    ({"url": CAT, "options": {"preset": ["thumb", "x"]}}, f"/zBaA6b8CFz61vJ-wZEizEwx8mu__Dj49YRGZnDnq6h0/pr:thumb:x/{TEXT}", 404),
+    ({"url": CAT, "options": {"preset": ["thumb", "x"]}},
+     f"/zBaA6b8CFz61vJ-wZEizEwx8mu__Dj49YRGZnDnq6h0/pr:thumb:x/{TEXT}", 404),
     ({"url": "local:///tenants/a/кот.jpg", "options": {"width": 50}},
      "/vks6807yw1WnrjjzC8st8xbpJnMIQjdJEOo6ufdIRb0/w:50/bG9jYWw6Ly8vdGVuYW50cy9hL9C60L7Rgi5qcGc", 404),
-    ({"url": CAT, "options": {"size": 1}, "info": True}, f"/info/xpn7TQ1IskNCDQk2MpwQeP3ASFAs2HO-DklVU4VfUYQ/s:t/{TEXT}", 403),
+    ({"url": CAT, "options": {"size": 1}, "info": True},
+     f"/info/xpn7TQ1IskNCDQk2MpwQeP3ASFAs2HO-DklVU4VfUYQ/s:t/{TEXT}", 403),
 ]
 
 
@@ -125,7 +128,7 @@ def test_library_and_stand_in_agree():
     standin = Standin(KEY=key, SALT=salt)
     try:
         for folder in ("tenants/a", "."):
-            standin.write(f"{folder}/{UNICODE}", images.encode(Image.new("RGB", (64, 64), COLOURS["A"]), "JPEG"))
+            standin.write(f"{folder}/{UNICODE}", marker("A"))
         urls = make_urls([call(case, "tenants/a/cat.jpg", endpoint=ENDPOINT, key=key, salt=salt) for case in ALL])
         for (name, _, _, expected), url in zip(ALL, urls):
             path = path_of(url, ENDPOINT)
@@ -151,62 +154,39 @@ def test_the_slash_at_the_end_of_an_endpoint():
 
 def test_the_keys_of_another_are_none(standin):
     urls = make_urls([{"endpoint": ENDPOINT, "url": CAT, "key": key, "salt": salt}
-                      for key, salt in ((SALT.hex(), KEY.hex()), (KEY.hex(), KEY.hex()), (secrets.token_hex(32), SALT.hex()))])
+                      for key, salt in ((SALT.hex(), KEY.hex()), (KEY.hex(), KEY.hex()),
+                                        (secrets.token_hex(32), SALT.hex()))])
     for url in urls:
         assert standin.get(path_of(url, ENDPOINT)).status == 403
 
 
-# ---- library and gateway ----------------------------------------------------------------------------------------------
+# ---- library and gateway --------------------------------------------------------------------------------------------
 
 
-def test_the_switch_above_is_right(stack):
-    """So that nobody forgets it."""
+def test_the_switch_is_right(stack):
+    """SIGNED_URLS of helpers_signed.py: so that nobody forgets it."""
     user = stack.make_user()
     assert (stack.gatewayctl("key", "create", user.name, "--signing", "--json").rc == 0) == SIGNED_URLS
 
 
-class Signer:
-    """A key with a signing key, and what the library makes with it."""
-
-    def __init__(self, stack, user=None, **more):
-        self.stack, self.user = stack, user or stack.make_user()
-        arguments = [word for name, value in more.items() for word in (f"--{name}", value)]
-        made = stack.done("key", "create", self.user.name, "--signing", *arguments)
-        self.id, self.key = made["id"], made["key"]
-        self.pair = {"key": made["signing_key"], "salt": made["signing_salt"]}
-        for text in self.pair.values():
-            assert len(bytes.fromhex(text)) == 32 and text == text.lower()
-        stack.settle()
-
-    @property
-    def endpoint(self):
-        return f"{self.stack.url}/signed/{self.id}"
+class Signer(SigningKey):
+    """A signing key, and what the library makes with it."""
 
     def targets(self, calls, end=""):
         """Request targets of the calls' URLs."""
-        urls = make_urls([{"endpoint": self.endpoint + end, **self.pair, **one} for one in calls])
-        return [url[len(self.stack.url):] for url in urls]
+        endpoint = f"{self.stack.url}/signed/{self.id}{end}"
+        return [url[len(self.stack.url):] for url in make_urls([{"endpoint": endpoint, **self.pair,
+                                                                 **one} for one in calls])]
 
     def target(self, source, **options):
         return self.targets([{"url": source, "options": options}])[0]
-
-    def put(self, name, whose="A"):
-        """Lays a marker into the tenant's folder under a name that uploads do not give."""
-        folder = os.path.join(self.stack.settings["UPLOADS_DIR"], str(self.user.id))
-        os.makedirs(folder, exist_ok=True)
-        path = os.path.join(folder, name)
-        with open(path, "wb") as file:
-            file.write(images.encode(Image.new("RGB", (64, 64), COLOURS[whose]), "JPEG"))
-        account = self.stack.layout.account
-        for item in (folder, path):
-            os.chown(item, account.uid, account.gid)
 
 
 @pytest.fixture(scope="module")
 def signer(stack):
     own = Signer(stack)
-    own.put("cat.jpg")
-    own.put(UNICODE)
+    own.put("cat.jpg", marker("A"))
+    own.put(UNICODE, marker("A"))
     return own
 
 
@@ -240,7 +220,8 @@ def test_a_url_whose_slashes_a_proxy_merged(stack, signer):
 @signed_urls
 @pytest.mark.parametrize("display", ["base64", "plain"])
 def test_one_other_character_anywhere(stack, signer, display):
-    [target] = signer.targets([{"url": {"value": "local:///cat.jpg", "displayAs": display}, "options": {"width": 30, "quality": 80}}])
+    [target] = signer.targets([{"url": {"value": "local:///cat.jpg", "displayAs": display},
+                                "options": {"width": 30, "quality": 80}}])
     begin = len(f"/signed/{signer.id}/")
     check_image(stack.get(target), ("JPEG", (30, 30)))
     for at in range(begin, len(target)):
@@ -266,24 +247,28 @@ def test_other_key_ids(stack, signer):
     sibling = Signer(stack, signer.user)
     for key in (signer.id + 1000000, plain.id, sibling.id, 0):
         check_problem(stack.get(f"/signed/{key}{rest}"), 403, "signature_invalid")
-    for text in ("", "x", "-1", f"0{signer.id}", f"+{signer.id}", f"{signer.id}.0", f"%3{str(signer.id)[0]}{str(signer.id)[1:]}", "9" * 30):
+    for text in ("", "x", "-1", f"0{signer.id}", f"+{signer.id}", f"{signer.id}.0",
+                 f"%3{str(signer.id)[0]}{str(signer.id)[1:]}", "9" * 30):
         assert stack.get(f"/signed/{text}{rest}").status in (400, 403, 404), text
 
 
 @signed_urls
 def test_a_tenant_sees_their_own_files(stack, signer):
     stranger = Signer(stack)
-    stranger.put("cat.jpg", "B")
+    stranger.put("cat.jpg", marker("B"))
     assert seen(stack.get(stranger.target("local:///cat.jpg")).body) == "B"
-    for source in (f"local:///../{signer.user.id}/cat.jpg", f"local:///{signer.user.id}/../../{signer.user.id}/cat.jpg",
-                   f"local://x/{signer.user.id}/cat.jpg", f"LOCAL:///{signer.user.id}/cat.jpg", "https://example.com/a.jpg"):
+    for source in (f"local:///../{signer.user.id}/cat.jpg",
+                   f"local:///{signer.user.id}/../../{signer.user.id}/cat.jpg",
+                   f"local://x/{signer.user.id}/cat.jpg", f"LOCAL:///{signer.user.id}/cat.jpg",
+                   "https://example.com/a.jpg"):
         answer = stack.get(stranger.target(source))
         assert answer.status == 403 and answer.code == "source_forbidden", (source, answer)
 
 
 @signed_urls
 def test_options_that_are_not_for_tenants(stack, signer):
-    for options in ({"raw": True}, {"preset": ["none"]}, {"max_src_resolution": 100}, {"watermark_url": "http://h/w.png"}):
+    for options in ({"raw": True}, {"preset": ["none"]}, {"max_src_resolution": 100},
+                    {"watermark_url": "http://h/w.png"}):
         answer = stack.get(signer.target("local:///cat.jpg", **options))
         assert answer.status == 403 and answer.code == "option_forbidden", (options, answer)
     [info] = signer.targets([{"url": "local:///cat.jpg", "options": {"size": 1}, "info": True}])
@@ -299,7 +284,7 @@ def test_expires_of_the_url(stack, signer):
 @signed_urls
 def test_revoked_and_expired_keys(stack):
     own = Signer(stack, expires="1h")
-    own.put("cat.jpg")
+    own.put("cat.jpg", marker("A"))
     target = own.target("local:///cat.jpg")
     assert stack.get(target).status == 200
     stack.sql("UPDATE api_keys SET expires_at = now() - interval '1 hour' WHERE id = %s", (own.id,))
@@ -315,7 +300,7 @@ def test_revoked_and_expired_keys(stack):
 @signed_urls
 def test_user_scope_and_addresses(stack):
     own = Signer(stack)
-    own.put("cat.jpg")
+    own.put("cat.jpg", marker("A"))
     target = own.target("local:///cat.jpg")
     stack.done("allow", "add", own.user.name, "203.0.113.0/24")
     stack.settle()
@@ -330,7 +315,7 @@ def test_user_scope_and_addresses(stack):
 @signed_urls
 def test_limits_and_quotas(stack):
     own = Signer(stack)
-    own.put("cat.jpg")
+    own.put("cat.jpg", marker("A"))
     target = own.target("local:///cat.jpg")
     stack.done("quota", "set", own.user.name, "--requests", 3)
     stack.settle()
@@ -341,7 +326,7 @@ def test_limits_and_quotas(stack):
     check_problem(answers[-1], 429, "quota_requests")
     assert answers[0].header("RateLimit-Policy")
     other_user = Signer(stack)
-    other_user.put("cat.jpg")
+    other_user.put("cat.jpg", marker("A"))
     stack.done("limit", "set", other_user.user.name, "--per-minute", 2)
     stack.settle()
     target = other_user.target("local:///cat.jpg")
@@ -351,12 +336,13 @@ def test_limits_and_quotas(stack):
 @signed_urls
 def test_rotation_makes_another_signing_key(stack, signer):
     own = Signer(stack)
-    own.put("cat.jpg")
+    own.put("cat.jpg", marker("A"))
     made = stack.done("key", "rotate", own.id, "--grace", "0s")
     stack.settle()
     assert made["signing_key"] != own.pair["key"] and made["signing_salt"] != own.pair["salt"]
     check_problem(stack.get(own.target("local:///cat.jpg")), 401, "key_expired")
-    own.id, own.pair = made["id"], {"key": made["signing_key"], "salt": made["signing_salt"]}
+    own.id = made["id"]
+    own.take(made)
     check_image(stack.get(own.target("local:///cat.jpg")), ("JPEG", (64, 64)))
 
 

@@ -40,12 +40,15 @@ def test_they_refuse_what_it_did_not_sign(stack, servers, source):
     path = f"/w:8/{b64(source)}.png"
     good = signed(stack, path)
     key, salt = (bytes.fromhex(stack.settings[name]) for name in ("IMGPROXY_KEY", "IMGPROXY_SALT"))
-    others = [signature(path, salt, key), signature(path, key, b""), signature(path, b"", salt), signature(path, b"", b""),
+    others = [signature(path, salt, key), signature(path, key, b""), signature(path, b"", salt),
+              signature(path, b"", b""),
               signature(path[1:], key, salt), signature("/w:9" + path[4:], key, salt), signature(path, key, salt)[:-1]]
     others += ["insecure", "unsafe", "_", "-", "A" * 43, stack.settings["IMGPROXY_KEY"]]
     for address, _ in servers:
-        for text in [f"/{other}{path}" for other in others] + [good.replace("/w:8/", "/w:9/"), good.replace(".png", ".jpg"),
-                                                                good.replace(".png", ""), good + "/", f"/img/unsafe{path}"]:
+        for text in [f"/{other}{path}" for other in others] + [good.replace("/w:8/", "/w:9/"),
+                                                               good.replace(".png", ".jpg"),
+                                                                good.replace(".png", ""), good + "/",
+                                                                f"/img/unsafe{path}"]:
             answer = ask(address, text, [("X-API-Key", stack.api_key), ("Authorization", f"Bearer {stack.api_key}")])
             assert (answer.status, answer.body) == (403, b"Forbidden"), (text, answer)
         for at in range(1, 44):

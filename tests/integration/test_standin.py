@@ -128,13 +128,14 @@ def test_what_is_not_signed(standin):
 def test_the_secret(start):
     own = start(SECRET="word")
     assert own.ask(PATH).status == 403
-    for value, status in (("Bearer word", 200), ("bearer word", 403), ("Bearer Word", 403), ("word", 403), ("Bearer wor", 403)):
+    for value, status in (("Bearer word", 200), ("bearer word", 403), ("Bearer Word", 403), ("word", 403),
+                          ("Bearer wor", 403)):
         assert own.ask(PATH, [("Authorization", value)]).status == status, value
     assert own.get("/health").status == 200 and own.get("/").status == 200
     assert own.get("/x/y", method="HEAD").status == 200
 
 
-# ---- what is signed for what arrives ----------------------------------------------------------------------------------
+# ---- what is signed for what arrives --------------------------------------------------------------------------------
 
 REDENORMALISED = [
     ("/rs%3Afit%3A1%3A1/plain/local:///x", "/rs:fit:1:1/plain/local:///x"),
@@ -173,7 +174,7 @@ def test_only_capital_escapes_of_the_colon(standin):
         assert status == (403 if "rs:" in text else 404)
 
 
-# ---- out of one folder into another: imgproxy lets all of these through -------------------------------------------------
+# ---- out of one folder into another: imgproxy lets all of these through ---------------------------------------------
 
 UNREACHABLE, INVALID = b"Source is unreachable", b"Invalid URL"
 ESCAPES = [
@@ -245,7 +246,7 @@ def test_allowed_sources_and_base_urls_do_not_confine(start):
     check(own.ask("/plain/../b/secret.jpg"), 200, "B")
 
 
-# ---- the parser -------------------------------------------------------------------------------------------------------
+# ---- the parser -----------------------------------------------------------------------------------------------------
 
 TEXT = b64(A)
 PARSER = [
@@ -261,7 +262,8 @@ PARSER = [
     (f"/{TEXT[:8]}+{TEXT[8:]}", 404), (f"/{TEXT[:8]}//{TEXT[8:]}", 200), (f"/{TEXT}.p/ng", 200), (f"/{TEXT}.", 200),
     (f"/{TEXT}.png.jpg", 404), (f"/{TEXT}.zzz", 404), (f"/{TEXT}@png", 404), ("/=", 404), ("/.png", 404),
     ("/plain/local:///tenants/a/cat.jpg%40png", 404), ("/plain/local:///tenants/a/c+t.jpg", 404),
-    ("/plain/local%3A///tenants/a/cat.jpg", 200), ("/plain/local:%2F%2F/tenants/a/cat.jpg", 200), ("/info/" + TEXT, 404),
+    ("/plain/local%3A///tenants/a/cat.jpg", 200), ("/plain/local:%2F%2F/tenants/a/cat.jpg", 200),
+    ("/info/" + TEXT, 404),
 ]
 
 
@@ -295,7 +297,8 @@ def test_what_no_server_of_go_lets_through(standin, path):
     ("GET", "/health", 200), ("GET", "/%68ealth", 200), ("GET", "/health?x", 200), ("GET", "/health/", 404),
     ("GET", "/", 200), ("GET", "/favicon.ico", 404), ("GET", "/.well-known/x", 404), ("HEAD", "/anything", 200),
     ("OPTIONS", "/anything/x", 200), ("POST", "/health", 404), ("PUT", "/x/y", 404), ("DELETE", "/x/y", 404),
-    ("PATCH", "/x/y", 404), ("TRACE", "/x/y", 404), ("GET", "/x", 404), ("GET", "/x/", 404), ("GET", "http://x/y/z", 403),
+    ("PATCH", "/x/y", 404), ("TRACE", "/x/y", 404), ("GET", "/x", 404), ("GET", "/x/", 404),
+    ("GET", "http://x/y/z", 403),
 ])
 def test_routes(standin, method, target, status):
     answer = standin.get(target, method=method)
@@ -305,7 +308,7 @@ def test_routes(standin, method, target, status):
         assert answer.body == b"imgproxy is running"
 
 
-# ---- options ----------------------------------------------------------------------------------------------------------
+# ---- options --------------------------------------------------------------------------------------------------------
 
 BY_NAME = {
     "resize rs": ["fit:10:10", "fill:10:10:1:1", "::", "fill:10:10:1:1:no:1:1", ""],
@@ -323,24 +326,31 @@ BY_NAME = {
     "pixelate pix": ["0", "5", "1000"], "watermark wm": ["0.5", "1:re:1:1:0.5", "0:ce", "0.5:soea:1:1:1:1:1"],
     "strip_metadata sm": ["1", "no"], "keep_copyright kcr": ["0"], "strip_color_profile scp": ["1"],
     "preserve_hdr ph": ["1"], "enforce_thumbnail eth": ["1"], "quality q": ["1", "100"],
-    "format_quality fq": ["jpg:50", "jpg:50:webp:60"], "max_bytes mb": ["0", "10000"], "format f ext": ["png", "jpg", "jpeg"],
-    "skip_processing skp": ["jpg", "png:jpg"], "cachebuster cb": ["anything", "", "%20"], "expires exp": ["0", "4102444800"],
+    "format_quality fq": ["jpg:50", "jpg:50:webp:60"], "max_bytes mb": ["0", "10000"],
+    "format f ext": ["png", "jpg", "jpeg"],
+    "skip_processing skp": ["jpg", "png:jpg"], "cachebuster cb": ["anything", "", "%20"],
+    "expires exp": ["0", "4102444800"],
     "filename fn": ["name", "", "eHk:1", "eHk=:t", "x:0", "%25"], "return_attachment att": ["1", "0"],
 }
 BAD = {
     "resize rs": ["nonsense", "fit:1:1:1:1:sm", "fit:a", "fit:1:b", "fit:1:1:1:1:no:1:1:1", "fit:-1"],
     "size s": ["a", "1:a", "1:1:1:1:xx", "1:1:1:1:no:1:1:1"], "resizing_type rt": ["", "FIT", "crop", "fit:1"],
     "width w": ["", "-1", "1.5", "1_0", "0x1", "%201", "1:1", "99999999999999999999"], "height h": ["a"],
-    "min-width mw": ["-1"], "min-height mh": ["x"], "zoom z": ["0", "-1", "", "1:0", "1:1:1", "1:"], "dpr": ["0", "-1", "", "1:1"],
+    "min-width mw": ["-1"], "min-height mh": ["x"], "zoom z": ["0", "-1", "", "1:0", "1:1:1", "1:"],
+    "dpr": ["0", "-1", "", "1:1"],
     "enlarge el": ["1:1"], "extend ex": ["1:sm", "1:", "1:no:1:1:1"], "extend_aspect_ratio extend_ar exar": ["1:sm"],
     "gravity g": ["", "xx", "sm:1", "fp", "fp:1", "fp:2:0", "no:a", "no:1:1:1", "re"],
     "crop c": ["", "-1", "1:-1", "1:1:xx", "1:1:no:1:1:1"], "trim t": ["a", "1:zz", "1:1:1:1:1"],
-    "padding pd": ["-1", "1:a", "1:1:1:1:1"], "auto_rotate ar": ["1:1"], "rotate rot": ["45", "", "9.0", "90:1"], "flip fl": ["1:1:1"],
-    "background bg": ["256:0:0", "1:2", "ggg", "1:2:3:4", "ff00", "-1:0:0"], "blur bl": ["0", "-1", "", "1:1"], "sharpen sh": ["0"],
+    "padding pd": ["-1", "1:a", "1:1:1:1:1"], "auto_rotate ar": ["1:1"], "rotate rot": ["45", "", "9.0", "90:1"],
+    "flip fl": ["1:1:1"],
+    "background bg": ["256:0:0", "1:2", "ggg", "1:2:3:4", "ff00", "-1:0:0"], "blur bl": ["0", "-1", "", "1:1"],
+    "sharpen sh": ["0"],
     "pixelate pix": ["-1", "1.5"], "watermark wm": ["2", "", "0.5:sm", "0.5:xx", "0.5:ce:a", "1:1:1:1:1:1:1:1"],
-    "strip_metadata sm": ["1:1"], "quality q": ["0", "101", "", "x"], "format_quality fq": ["jpg", "zzz:1", "jpg:0", "jpg:50:png"],
+    "strip_metadata sm": ["1:1"], "quality q": ["0", "101", "", "x"],
+    "format_quality fq": ["jpg", "zzz:1", "jpg:0", "jpg:50:png"],
     "max_bytes mb": ["-1", "x"], "format f ext": ["", "zzz", "PNG", "png:jpg"], "skip_processing skp": ["zzz", ""],
-    "cachebuster cb": ["a:b"], "expires exp": ["", "x", "1.5", "0:0", "99999999999999999999"], "filename fn": ["*:1", "a:1:1"],
+    "cachebuster cb": ["a:b"], "expires exp": ["", "x", "1.5", "0:0", "99999999999999999999"],
+    "filename fn": ["*:1", "a:1:1"],
     "return_attachment att": ["1:1"], "raw": ["1:1"], "preset pr": ["", "nothing"],
 }
 
@@ -362,7 +372,8 @@ def test_bad_arguments(standin, names):
 
 
 def test_names_that_are_none(standin):
-    for name in ("W", "WIDTH", "min_width", "crop_", "", "max_animation_frame", "hs", "wmt", "st", "ush", "obj_w", "dpi", "unsafe"):
+    for name in ("W", "WIDTH", "min_width", "crop_", "", "max_animation_frame", "hs", "wmt", "st", "ush", "obj_w",
+                 "dpi", "unsafe"):
         assert standin.ask(f"/{name}:1/plain/{A}").status == 404, name
 
 
@@ -383,9 +394,12 @@ def test_security_options(standin, start):
 
 @pytest.mark.parametrize("options, size", [
     ("rs:fit:30:20", (20, 20)), ("rs:fill:30:20", (30, 20)), ("rs:force:30:20", (30, 20)), ("w:10/dpr:2", (20, 20)),
-    ("w:100", (64, 64)), ("w:100/el:1", (100, 100)), ("z:0.5", (32, 32)), ("z:2/el:1", (128, 128)), ("mw:100", (100, 100)),
-    ("c:20:10", (20, 10)), ("c:0.5:0.25", (32, 16)), ("w:10/h:20/ex:1", (10, 20)), ("w:10/h:20/exar:1", (10, 20)), ("w:10/pd:1:2:3:4", (16, 14)),
-    ("w:10/pd:5", (20, 20)), ("rs:fill:30:20/rot:90", (30, 20)), ("rs:fill-down:200:100", (64, 32)), ("rs:auto:30:20", (30, 20)),
+    ("w:100", (64, 64)), ("w:100/el:1", (100, 100)), ("z:0.5", (32, 32)), ("z:2/el:1", (128, 128)),
+    ("mw:100", (100, 100)),
+    ("c:20:10", (20, 10)), ("c:0.5:0.25", (32, 16)), ("w:10/h:20/ex:1", (10, 20)), ("w:10/h:20/exar:1", (10, 20)),
+    ("w:10/pd:1:2:3:4", (16, 14)),
+    ("w:10/pd:5", (20, 20)), ("rs:fill:30:20/rot:90", (30, 20)), ("rs:fill-down:200:100", (64, 32)),
+    ("rs:auto:30:20", (30, 20)),
     ("h:16", (16, 16)), ("size:8", (8, 8)),
 ])
 def test_sizes(standin, options, size):
@@ -409,7 +423,8 @@ def test_what_is_easily_seen(standin):
 
 
 def test_formats(standin):
-    for extension, kind in (("png", "PNG"), ("jpg", "JPEG"), ("jpeg", "JPEG"), ("webp", "WEBP"), ("gif", "GIF"), ("tiff", "TIFF")):
+    for extension, kind in (("png", "PNG"), ("jpg", "JPEG"), ("jpeg", "JPEG"), ("webp", "WEBP"), ("gif", "GIF"),
+                            ("tiff", "TIFF")):
         assert images.decode(standin.ask(f"/plain/{A}@{extension}").body).format == kind
         assert images.decode(standin.ask(f"/f:gif/{TEXT}.{extension}").body).format == kind
     for extension in ("svg", "bmp", "ico", "heic", "jxl"):
@@ -418,7 +433,8 @@ def test_formats(standin):
 
 
 def test_svg_goes_through_unless_another_format_is_asked_for(standin):
-    text = b'<svg xmlns="http://www.w3.org/2000/svg" width="30" height="20"><rect width="30" height="20" fill="red"/></svg>'
+    text = (b'<svg xmlns="http://www.w3.org/2000/svg" width="30" height="20">'
+            b'<rect width="30" height="20" fill="red"/></svg>')
     standin.write("x.svg", text)
     answer = standin.ask("/w:5/plain/local:///x.svg")
     assert (answer.header("Content-Type"), answer.body) == ("image/svg+xml", text)
@@ -431,18 +447,21 @@ def test_skip_processing(standin):
 
 
 def test_filenames(standin):
-    for options, value in (("", 'inline; filename="cat.jpg"'), ("fn:dog/", 'inline; filename="dog.jpg"'), ("att:1/", 'attachment; filename="cat.jpg"'),
+    for options, value in (("", 'inline; filename="cat.jpg"'), ("fn:dog/", 'inline; filename="dog.jpg"'),
+                           ("att:1/", 'attachment; filename="cat.jpg"'),
                            ("fn:eCINClNldC1Db29raWU6IGE9Yg:1/", 'inline; filename="x%22%0D%0ASet-Cookie:%20a=b.jpg"')):
         assert standin.ask(f"/{options}plain/{A}").header("Content-Disposition") == value
 
 
-# ---- presets ----------------------------------------------------------------------------------------------------------
+# ---- presets --------------------------------------------------------------------------------------------------------
 
 def test_presets(start):
-    own = start(PRESETS="default=f:png, small=w:10/h:10, deep = pr:small / w:20".replace(" / ", "/") + ",loop=pr:loop/w:7")
+    own = start(PRESETS="default=f:png, small=w:10/h:10, deep = pr:small / w:20".replace(" / ",
+                                                                                         "/") + ",loop=pr:loop/w:7")
     first = images.decode(own.ask(f"/plain/{A}").body)
     assert (first.format, first.size) == ("PNG", (SIDE, SIDE))
-    for options, side in (("pr:small", 10), ("preset:deep", 10), ("pr:small/w:5", 5), ("pr:loop", 7), ("h:5/pr:deep/h:30", 20)):
+    for options, side in (("pr:small", 10), ("preset:deep", 10), ("pr:small/w:5", 5), ("pr:loop", 7),
+                          ("h:5/pr:deep/h:30", 20)):
         assert images.decode(own.ask(f"/{options}/plain/{A}").body).size == (side, side), options
     for options in ("pr:none", "pr:small:none", "pr:Small", "pr:default:"):
         assert own.ask(f"/{options}/plain/{A}").status == 404, options
@@ -464,7 +483,7 @@ def test_allowed_options(start):
         assert own.ask(f"/{options}/plain/{A}@png").status == status, options
 
 
-# ---- raw --------------------------------------------------------------------------------------------------------------
+# ---- raw ------------------------------------------------------------------------------------------------------------
 
 def test_raw(standin):
     answer = standin.ask(f"/raw:1/plain/{A}@nonsense")
@@ -487,7 +506,7 @@ def test_validators_are_the_sources(standin):
     assert int(standin.ask(f"/exp:{soon}/plain/{A}").header("Cache-Control").split("=")[1].split(",")[0]) <= 100
 
 
-# ---- bounds -----------------------------------------------------------------------------------------------------------
+# ---- bounds ---------------------------------------------------------------------------------------------------------
 
 def test_what_is_no_image(standin):
     standin.write("empty.jpg", b"")
@@ -502,11 +521,12 @@ def test_bounds(start):
     check(own.ask(f"/plain/{A}"), 422, b"Invalid source image")
     assert own.ask(f"/raw:1/plain/{A}").status == 200
     own = start(MAX_RESULT_DIMENSION="50")
-    for options, size in (("rs:force:20000:10000:1", (50, 25)), ("w:64", (50, 50)), ("w:20", (20, 20)), ("w:20/pd:40", (50, 50)), ("w:10/h:500/ex:1", (1, 50))):
+    for options, size in (("rs:force:20000:10000:1", (50, 25)), ("w:64", (50, 50)), ("w:20", (20, 20)),
+                          ("w:20/pd:40", (50, 50)), ("w:10/h:500/ex:1", (1, 50))):
         assert images.decode(own.ask(f"/{options}/plain/{A}@png").body).size == size, options
 
 
-# ---- sources on web servers -------------------------------------------------------------------------------------------
+# ---- sources on web servers -----------------------------------------------------------------------------------------
 
 
 class Web:
@@ -574,7 +594,8 @@ def fetching(web):
 
 def test_loopback_is_refused_unless_allowed(standin, fetching, web):
     web.requests.clear()
-    for host in ("127.0.0.1", "localhost", "127.1.2.3", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1", "[::]"):
+    for host in ("127.0.0.1", "localhost", "127.1.2.3", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]", "2130706433",
+                 "0x7f.1", "[::]"):
         check(standin.ask(f"/plain/http://{host}:{web.port}/a.jpg"), 404, UNREACHABLE)
     for host in ("169.254.169.254", "[fe80::1]"):
         check(standin.ask(f"/plain/http://{host}:{web.port}/latest"), 404, UNREACHABLE)
@@ -605,7 +626,8 @@ def test_a_redirect_can_lead_to_a_file(fetching, web, start):
     check(own.ask(path), 404, UNREACHABLE)
 
 
-@pytest.mark.parametrize("source, status", [(401, 401), (403, 403), (404, 404), (410, 410), (429, 429), (500, 502), (503, 502), (204, 404), (206, 404)])
+@pytest.mark.parametrize("source, status", [(401, 401), (403, 403), (404, 404), (410, 410), (429, 429), (500, 502),
+                                            (503, 502), (204, 404), (206, 404)])
 def test_statuses_of_the_source(fetching, web, source, status):
     assert fetching.ask(f"/plain/{web.url}/status/{source}").status == status
 
@@ -628,7 +650,8 @@ def test_a_source_that_is_too_large(web, start):
 
 def test_what_a_web_server_gets_to_see(fetching, web):
     web.requests.clear()
-    check(fetching.ask(f"/plain/{web.url}/a%20b/../%2525?q=1".replace("?", "%3F"), [("Cookie", "a=b"), ("Authorization", "x")]), 200, "A")
+    check(fetching.ask(f"/plain/{web.url}/a%20b/../%2525?q=1".replace("?", "%3F"),
+                       [("Cookie", "a=b"), ("Authorization", "x")]), 200, "A")
     [(path, headers)] = web.requests
     assert path == "/a%20b/../%25?q=1"
     assert not {"Cookie", "Authorization", "Referer"} & set(headers)
