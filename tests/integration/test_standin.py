@@ -283,6 +283,16 @@ def test_trailing_bits_of_base64_say_nothing(standin):
         check(standin.ask("/" + changed), 200, "root")
 
 
+def test_file_names_behind_base64_and_other_query_separators(start):
+    own = start(BASE64_URL_INCLUDES_FILENAME="true", SOURCE_URL_QUERY_SEPARATOR="|")
+    check(own.ask(f"/{TEXT}/anything.png"), 200, "A")
+    check(own.ask(f"/{TEXT[:8]}/{TEXT[8:]}/x"), 200, "A")
+    check(own.ask(f"/plain/{A}|version"), 200, "A")
+    check(own.ask(f"/plain/{A}%3Fversion"), 404, UNREACHABLE)
+    own = start(SOURCE_URL_QUERY_SEPARATOR="")
+    check(own.ask(f"/plain/{A}%3Fversion"), 404, UNREACHABLE)
+
+
 def test_the_last_option_wins(standin):
     image = images.decode(standin.ask(f"/rs:fit:10:10/rs:fit:50:0/plain/{A}").body)
     assert image.size == (50, 50)

@@ -286,15 +286,12 @@ static VipsImage *scaled(const struct job *job, VipsImage *header, const void *d
 	return NULL;
 }
 
-static enum format result_format(const struct job *job, enum format source, const VipsImage *image)
+static enum format result_format(const struct job *job, enum format source, VipsImage *image)
 {
-	VipsImage *same;
-
 	if (job->format != FORMAT_NONE)
 		source = job->format;
-	memcpy(&same, &image, sizeof(same));
 	if (source == FORMAT_AVIF && (image->Xsize < AVIF_SIDE_MIN || image->Ysize < AVIF_SIDE_MIN))
-		return vips_image_hasalpha(same) ? FORMAT_PNG : FORMAT_JPEG;
+		return vips_image_hasalpha(image) ? FORMAT_PNG : FORMAT_JPEG;
 	return source;
 }
 

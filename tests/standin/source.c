@@ -164,10 +164,15 @@ static bool answer_text(struct source *out, unsigned status, const char *key, co
 /* "bytes=from-[to]" of one range; other forms are passed over. */
 static void take_range(const char *range, struct source *out, const char **from, size_t *len)
 {
-	unsigned long long first;
-	unsigned long long last = out->len > 0 ? out->len - 1 : 0;
+	char *end;
 
-	if (range == NULL || sscanf(range, "bytes=%llu-%llu", &first, &last) < 1 || first > last || last >= out->len)
+	if (strncmp(range, "bytes=", 6) != 0)
+		return;
+	unsigned long long first = strtoull(range + 6, &end, 10);
+	if (end == range + 6 || *end != '-')
+		return;
+	unsigned long long last = end[1] != '\0' ? strtoull(end + 1, &end, 10) : out->len - 1;
+	if (first > last || last >= out->len)
 		return;
 	out->status = 206;
 	snprintf(out->range, sizeof(out->range), "bytes %llu-%llu/%zu", first, last, out->len);

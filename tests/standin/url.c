@@ -140,11 +140,12 @@ static char *read_source(const struct config *c, char *rest, char **extension, s
 		return NULL;
 	}
 	const char *base = strncmp(rest, c->base_url, strlen(c->base_url)) == 0 ? "" : c->base_url;
-	char *url = malloc(strlen(base) + strlen(rest) + 1);
+	size_t base_len = strlen(base);
+	char *url = malloc(base_len + (size_t)n + 1);
 	if (url == NULL)
 		return NULL;
-	strcpy(url, base);
-	strcat(url, rest);
+	memcpy(url, base, base_len);
+	memcpy(url + base_len, rest, (size_t)n + 1);
 	if (is_allowed(c, url))
 		return url;
 	free(url);
