@@ -49,12 +49,16 @@ uses_agent := store io usage policy imgurl spop base
 uses_api := io base
 uses_cli := store io usage policy imgurl base
 
+# TLS to Redis needs hiredis 1.0 with its second library, which Debian 12 does not have (spoa/io/redis_tls.h).
+redis_tls := $(call pkg,--libs,hiredis_ssl)
+CPPFLAGS += $(if $(redis_tls),-DGATEWAY_REDIS_TLS)
+
 libs_base := $(call pkg,--libs,yaml-0.1) -lcrypto
 libs_spop :=
 libs_imgurl := -lcrypto
 libs_policy := -lcrypto -lz
 libs_usage := -lcrypto -lz
-libs_io := -lev -lpq -lhiredis -lmicrohttpd -lpthread
+libs_io := -lev -lpq $(if $(redis_tls),$(redis_tls) -lssl -lcrypto,-lhiredis) -lmicrohttpd -lpthread
 libs_store := -llmdb -lcrypto
 libs_agent :=
 libs_api := -lmicrohttpd -ljansson -lcrypto -lpthread

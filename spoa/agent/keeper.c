@@ -253,6 +253,8 @@ static enum err start_redis(struct keeper *k)
 		.addr = k->child.settings->redis_addr,
 		.password = k->child.settings->redis_password,
 		.db = (unsigned)k->child.settings->redis_db,
+		.tls = k->child.settings->redis_tls,
+		.tls_ca = k->child.settings->redis_tls_ca,
 		.reconnect_max_ms = LIMITS_RECONNECT_MS,
 	};
 	char error[256];
@@ -262,7 +264,7 @@ static enum err start_redis(struct keeper *k)
 		return ERR_OK;
 	enum err err = redis_new(k->child.loop, &config, &k->redis, error, sizeof(error));
 	if (err != ERR_OK) {
-		log_error("redis.addr: %s", error);
+		log_error("redis: %s", error);
 		return err;
 	}
 	host_name(k, name, sizeof(name));

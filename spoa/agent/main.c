@@ -19,6 +19,7 @@
 #include "imgurl/sign.h"
 #include "io/addr.h"
 #include "io/pg.h"
+#include "io/redis_tls.h"
 
 static const char usage[] =
         "usage: gateway-agent [--config FILE] [--check-config] [--version] [--help]\n"
@@ -71,6 +72,7 @@ static enum err check_settings(const struct settings *s, char *error)
 	char why[SETTINGS_ERROR_MAX / 2];
 	struct agent_sockets sockets;
 	struct imgurl_key key;
+	struct redis_tls *tls;
 	struct addr addr;
 
 	if (s->auth_key_pepper[0] == '\0')
@@ -85,6 +87,17 @@ static enum err check_settings(const struct settings *s, char *error)
 		return refuse(s, "database.dsn", why, error);
 	if (s->redis_addr[0] != '\0' && addr_parse(s->redis_addr, &addr, why, sizeof(why)) != ERR_OK)
 		return refuse(s, "redis.addr", why, error);
+	if (s->redis_tls && redis_tls_missing() != NULL)
+		return refuse(s, "redis.tls", redis_tls_missing(), error);
+	if (s->redis_tls && s->redis_addr[0] != '\0') {
+		if (addr.is_unix)
+			return refuse(s, "redis.tls", "a unix socket has no TLS", error);
+		if (redis_tls_new(addr.host, s->redis_tls_ca, &tls, why, sizeof(why)) != ERR_OK)
+			return refuse(s, "redis.tls_ca", why, error);
+		redis_tls_free(tls);
+	}
+	if (s->server_tls_port != 0 && s->server_tls_certificate[0] == '\0')
+		return refuse(s, "server.tls_certificate", "must be set, with server.tls_port", error);
 	if (agent_sockets_parse(s, &sockets, why, sizeof(why)) != ERR_OK)
 		return refuse(s, "agent.spop_bind", why, error);
 	return ERR_OK;

@@ -300,6 +300,8 @@ static enum err start_leases(struct worker *w)
 		.addr = s->redis_addr,
 		.password = s->redis_password,
 		.db = (unsigned)s->redis_db,
+		.tls = s->redis_tls,
+		.tls_ca = s->redis_tls_ca,
 		.memory = &w->child.shared->counters.limits,
 		.host_id = w->child.shared->host_id,
 		.counters = w->child.shared->metrics.leases,
@@ -310,7 +312,7 @@ static enum err start_leases(struct worker *w)
 		return ERR_OK;
 	enum err err = leases_new(w->child.loop, &config, &w->leases, error, sizeof(error));
 	if (err != ERR_OK)
-		log_error("redis.addr: %s", error);
+		log_error("redis: %s", error);
 	return err;
 }
 

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "io/addr.h"
 #include "io/backoff.h"
+#include "io/redis_tls.h"
 #include "io/resolver.h"
 
 #define CONNECT_TIMEOUT_MS 1000
@@ -42,6 +43,7 @@ struct redis {
 	struct redis_config config;
 	struct addr addr;
 	char *password;
+	struct redis_tls *tls; /* NULL: in the clear */
 	enum redis_state state;
 	struct resolver *resolver;
 	redisAsyncContext *ac;
@@ -141,7 +143,10 @@ static void went_down(struct redis *r, const char *why)
 	bool was_up = r->state == STATE_UP;
 	if (r->state == STATE_WAITING)
 		return;
-	if (why != r->error)
+	const char *refused = r->tls != NULL && !was_up ? redis_tls_refused(r->tls) : NULL;
+	if (refused != NULL)
+		snprintf(r->error, sizeof(r->error), "certificate verify failed: %s", refused);
+	else if (why != r->error)
 		snprintf(r->error, sizeof(r->error), "%s", why);
 	r->state = STATE_WAITING;
 	resolver_cancel(r->resolver);
@@ -375,6 +380,11 @@ static void connected(struct redis *r, redisAsyncContext *ac)
 		return;
 	}
 	fcntl(ac->c.fd, F_SETFD, FD_CLOEXEC); /* hiredis does not */
+	if (r->tls != NULL && redis_tls_begin(r->tls, &ac->c) != ERR_OK) {
+		redisAsyncFree(ac);
+		drop(r, "the TLS handshake failed");
+		return;
+	}
 	r->ac = ac;
 	ac->ev.data = r;
 	ac->ev.addRead = hook_add_read;
@@ -451,19 +461,26 @@ enum err redis_new(struct loop *loop, const struct redis_config *config, struct 
 	struct redis *r = check_calloc(1, sizeof(*r));
 	enum err err = addr_parse(config->addr, &r->addr, error, error_size);
 	*out = NULL;
+	if (r->addr.host[0] == '\0' && !r->addr.is_unix)
+		snprintf(r->addr.host, sizeof(r->addr.host), "localhost");
+	if (err == ERR_OK && config->tls && r->addr.is_unix) {
+		snprintf(error, error_size, "a unix socket has no TLS");
+		err = ERR_INVALID;
+	}
+	if (err == ERR_OK && config->tls)
+		err = redis_tls_new(r->addr.host, config->tls_ca != NULL ? config->tls_ca : "", &r->tls, error,
+		                    error_size);
 	if (err != ERR_OK) {
 		free(r);
 		return err;
 	}
 	r->loop = loop;
 	r->config = *config;
-	r->config.addr = r->config.password = NULL; /* the caller's memory */
+	r->config.addr = r->config.password = r->config.tls_ca = NULL; /* the caller's memory */
 	if (config->password != NULL && config->password[0] != '\0') {
 		r->password = strdup(config->password);
 		CHECK(r->password != NULL);
 	}
-	if (r->addr.host[0] == '\0' && !r->addr.is_unix)
-		snprintf(r->addr.host, sizeof(r->addr.host), "localhost");
 	if (r->config.connect_timeout_ms == 0)
 		r->config.connect_timeout_ms = CONNECT_TIMEOUT_MS;
 	if (r->config.ping_interval_ms == 0)
@@ -499,6 +516,7 @@ void redis_free(struct redis *r)
 		free(c);
 	}
 	free(r->password);
+	redis_tls_free(r->tls);
 	free(r);
 }
 

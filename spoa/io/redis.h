@@ -42,9 +42,11 @@ struct redis_reply redis_reply_at(const struct redis_reply *r, size_t i);
 
 /* All strings are copied. Callbacks may be NULL, come from the loop, and may call redis_command(). */
 struct redis_config {
-	const char *addr;            /* host:port or unix@/path */
-	const char *password;        /* NULL or "": no AUTH */
-	unsigned db;                 /* 0: no SELECT */
+	const char *addr;     /* host:port or unix@/path */
+	const char *password; /* NULL or "": no AUTH */
+	unsigned db;          /* 0: no SELECT */
+	bool tls;           /* over TLS, to a server that shows a certificate for the host of `addr` (io/redis_tls.h) */
+	const char *tls_ca; /* PEM file of the authority; NULL or "": the system's */
 	unsigned connect_timeout_ms; /* for one attempt, AUTH and SELECT included; 0: 1000 */
 	unsigned ping_interval_ms; /* silence after which PING goes out, and time that it has for its answer; 0: 1000 */
 	size_t inflight_max;       /* commands without an answer; 0: 4096 */
@@ -55,7 +57,10 @@ struct redis_config {
 	void *arg;
 };
 
-/* ERR_INVALID with a text in `error` for an address that cannot be. The first attempt begins in the next turn. */
+/*
+ * ERR_INVALID with a text in `error` for an address that cannot be, or a PEM file that cannot be read; ERR_UNSUPPORTED
+ * when this build speaks no TLS. The first attempt begins in the next turn.
+ */
 MUST_CHECK enum err redis_new(struct loop *loop, const struct redis_config *config, struct redis **out, char *error,
                               size_t error_size);
 

@@ -499,6 +499,8 @@ enum err leases_new(struct loop *loop, const struct leases_config *config, struc
 		.addr = config->addr,
 		.password = config->password,
 		.db = config->db,
+		.tls = config->tls,
+		.tls_ca = config->tls_ca,
 		.inflight_max = 4 * OPS,
 		.reconnect_max_ms = LIMITS_RECONNECT_MS,
 		.on_up = on_up,

@@ -54,9 +54,11 @@ const char *leases_result_name(enum leases_result result);
 struct leases;
 
 struct leases_config {
-	const char *addr; /* as in io/redis.h; copied, so are the next two */
+	const char *addr; /* as in io/redis.h; copied, so are the next four */
 	const char *password;
 	unsigned db;
+	bool tls;
+	const char *tls_ca;
 	struct limits_memory *memory;
 	uint64_t host_id;           /* of this agent: another one after each start (store/lease_wire.h) */
 	_Atomic uint64_t *counters; /* LEASES_RESULT_COUNT of them, shared among processes */
