@@ -4,7 +4,6 @@ import json
 import os
 import time
 
-from . import probe
 from .errors import StackError
 
 FILE = "stack/demo.json"
@@ -76,16 +75,15 @@ class Demo:
     def _upload(self):
         with open(self.sample_file, "rb") as file:
             photo = file.read()
-        status, _, body = probe.http_request(
-            self.stack.address, "/api/v1/upload", "POST", photo,
-            {"X-API-Key": self.key(DEMO), "Content-Type": "image/jpeg"}, timeout=20.0)
+        status, _, body = self.stack.ask("/api/v1/upload", "POST", photo,
+                                         {"X-API-Key": self.key(DEMO), "Content-Type": "image/jpeg"})
         if status != 200:
             raise StackError(f"the upload of the sample failed: {status} {body.decode(errors='replace')[:300]}")
         self.saved["sample"] = json.loads(body)["source"]
         self._save()
 
     def _fetch(self, user, path):
-        return probe.http_request(self.stack.address, path, headers={"X-API-Key": self.key(user)}, timeout=20.0)
+        return self.stack.ask(path, headers={"X-API-Key": self.key(user)})
 
     def _until(self, user, path, wanted, timeout):
         """HAProxy's checks and the agent's reading of the database may take a moment."""

@@ -111,7 +111,8 @@ class HAProxy(Part):
         return self.stack.url
 
     def ports(self):
-        return [("0.0.0.0", self.port)]
+        tls = int(self.stack.settings["SERVER_TLS_PORT"])
+        return [("0.0.0.0", self.port), *([("0.0.0.0", tls)] if tls else [])]
 
     def command(self):
         program = find_program("haproxy", self.stack.environ.get("HAPROXY_BIN"))
@@ -124,7 +125,8 @@ class HAProxy(Part):
         folder = self.layout.data(os.path.join(self.layout.root, "haproxy"))
         values = {name: stack.settings[name] for name in (
             "SERVER_PORT", "SERVER_READ_TIMEOUT", "SERVER_WRITE_TIMEOUT", "SERVER_CORS_ORIGINS", "API_TOKEN",
-            "USAGE_TOKEN", "IMAGES_CACHE_MB", "IMAGES_PUBLIC_SIGNED")}
+            "USAGE_TOKEN", "IMAGES_CACHE_MB", "IMAGES_PUBLIC_SIGNED", "SERVER_TLS_PORT", "SERVER_TLS_CERTIFICATE",
+            "SERVER_TLS_REDIRECT", "SERVER_TLS_PUBLIC_PORT", "SERVER_TLS_HSTS_SECONDS")}
         values.update({
             "UPLOADS_MAX_SIZE_BYTES": str(size_bytes(stack.settings["UPLOADS_MAX_SIZE"])),
             "IMAGES_CACHE_OBJECT_BYTES": str(size_bytes(stack.settings["IMAGES_CACHE_MAX_OBJECT"])),

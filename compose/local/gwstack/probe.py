@@ -2,6 +2,7 @@
 
 import http.client
 import socket
+import ssl
 import urllib.parse
 
 
@@ -24,12 +25,16 @@ def split_address(address):
     return host.strip("[]"), int(port)
 
 
-def http_request(address, target, method="GET", body=None, headers=None, timeout=5.0):
+def http_request(address, target, method="GET", body=None, headers=None, timeout=5.0, tls=False):
     """One request to host:port or unix@PATH. Returns (status, headers, body); status 0 when no answer came, and then
-    the reason is the body."""
+    the reason is the body. tls: over TLS, whatever certificate is shown (it is our own HAProxy on this machine)."""
     host, where = split_address(address)
     if host is None:
         conn = _UnixConnection(where, timeout)
+    elif tls:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        conn = http.client.HTTPSConnection(host, where, timeout=timeout, context=context)
     else:
         conn = http.client.HTTPConnection(host, where, timeout=timeout)
     try:

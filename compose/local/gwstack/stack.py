@@ -20,8 +20,8 @@ DEFAULT_PORTS = {"SERVER": 8080, "IMGPROXY_1": 48080, "IMGPROXY_2": 48081, "METR
 HIDDEN_PORTS = {"POSTGRES": 48432, "REDIS": 48379, "USAGE": 9003}
 WEIGHTS = (70, 30)
 # Settings that say where something is: with ports="auto" those of the environment are another stack's.
-PLACES = {"SERVER_PORT", "METRICS_BIND", "AGENT_SPOP_BIND", "API_BIND", "DB_DSN", "REDIS_ADDR", "UPLOADS_DIR",
-          "AGENT_STATE_DIR", "IMGPROXY_1_ADDR", "IMGPROXY_2_ADDR", "USAGE_BIND", "HAPROXY_SOCKET"}
+PLACES = {"SERVER_PORT", "SERVER_TLS_PORT", "METRICS_BIND", "AGENT_SPOP_BIND", "API_BIND", "DB_DSN", "REDIS_ADDR",
+          "UPLOADS_DIR", "AGENT_STATE_DIR", "IMGPROXY_1_ADDR", "IMGPROXY_2_ADDR", "USAGE_BIND", "HAPROXY_SOCKET"}
 PASSED_ON = ("PATH", "LANG", "TZ", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "LD_LIBRARY_PATH", "GCOV_PREFIX",
              "GCOV_PREFIX_STRIP")
 
@@ -295,8 +295,18 @@ class Stack:
         return self["postgres"].psql(sql)
 
     @property
+    def is_https(self):
+        """Whether plain HTTP is sent to HTTPS."""
+        return self.settings["SERVER_TLS_REDIRECT"] == "true" and self.settings["SERVER_TLS_PORT"] != "0"
+
+    @property
     def url(self):
-        return f"http://{self.address}"
+        return f"https://127.0.0.1:{self.settings['SERVER_TLS_PORT']}" if self.is_https else f"http://{self.address}"
+
+    def ask(self, target, method="GET", body=None, headers=None):
+        """One request to the gateway, as probe.http_request()."""
+        address = f"127.0.0.1:{self.settings['SERVER_TLS_PORT']}" if self.is_https else self.address
+        return probe.http_request(address, target, method, body, headers, timeout=20.0, tls=self.is_https)
 
     @property
     def address(self):
