@@ -37,6 +37,9 @@ static size_t enlarge(int fd)
 	int got = 0;
 	socklen_t len = sizeof(got);
 
+	/* A service manager's may be beyond what this process could ask for: asking would make it smaller. */
+	if (getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &got, &len) == 0 && got >= 2 * wanted)
+		return (size_t)got;
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &wanted, sizeof(wanted)) != 0)
 		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &wanted, sizeof(wanted)); /* cut to rmem_max, not refused */
 	return getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &got, &len) == 0 && got > 0 ? (size_t)got : 0;

@@ -18,5 +18,6 @@
  */
 MUST_CHECK enum err datagram_open(const char *addr, int *fd, size_t *buffer, char *error, size_t error_size);
 
-/* The same for a socket that others have bound: the count of drops, and the buffer. ERR_IO with errno. */
+/* The same for a socket that others have bound: the count of drops, and the buffer, unless it is large enough. ERR_IO
+ * with errno. */
 MUST_CHECK enum err datagram_adopt(int fd, size_t *buffer);

@@ -140,13 +140,29 @@ static void faults_name_the_address(void **state)
 	close(fd);
 }
 
+/* A service manager's socket has what root could ask for; taking it over must not make it smaller. */
+static void a_larger_buffer_is_kept(void **state)
+{
+	const int wanted = 2 * DATAGRAM_BUFFER;
+	size_t buffer;
+	int fd = opened("127.0.0.1:0", &buffer);
+
+	(void)state;
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &wanted, sizeof(wanted)) != 0) {
+		close(fd);
+		skip(); /* nobody but root can make one */
+	}
+	assert_int_equal(datagram_adopt(fd, &buffer), ERR_OK);
+	assert_int_equal(buffer, 2 * wanted);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(takes_datagrams),
-		cmocka_unit_test(buffer_is_what_the_system_gives),
-		cmocka_unit_test(drops_are_told),
-		cmocka_unit_test(faults_name_the_address),
+		cmocka_unit_test(takes_datagrams),         cmocka_unit_test(buffer_is_what_the_system_gives),
+		cmocka_unit_test(drops_are_told),          cmocka_unit_test(faults_name_the_address),
+		cmocka_unit_test(a_larger_buffer_is_kept),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
