@@ -248,6 +248,54 @@ status: ## what of the stack runs, and where
 migrate: $(BIN)/gatewayctl ## bring the schema of the configured database up to date
 	@$(BIN)/gatewayctl migrate up
 
+# ---- installation: a packager's `make install DESTDIR=… prefix=/usr`, or an operator's into /usr/local ------------------
+
+prefix ?= /usr/local
+bindir ?= $(prefix)/bin
+datadir ?= $(prefix)/share
+sysconfdir ?= /etc
+docdir ?= $(datadir)/doc/imgproxy-gateway
+unitdir ?= $(prefix)/lib/systemd/system
+sysusersdir ?= $(prefix)/lib/sysusers.d
+pkgdatadir := $(datadir)/imgproxy-gateway
+pkgconfdir := $(sysconfdir)/imgproxy-gateway
+INSTALL := install
+
+units := $(wildcard compose/systemd/*.service compose/systemd/*.socket)
+drop_in := haproxy.service.d/imgproxy-gateway.conf
+# The files in compose/systemd name the places of prefix=/usr.
+at_prefix = sed -e 's|/usr/bin/gate|$(bindir)/gate|g' -e 's|/usr/share/doc/imgproxy-gateway|$(docdir)|g' \
+	-e 's|/usr/share/imgproxy-gateway|$(pkgdatadir)|g' -e 's|/etc/imgproxy-gateway|$(pkgconfdir)|g'
+# $(call install_tree,FOLDER,TARGET): all files below a folder, readable by all.
+install_tree = cd $(1) && find . -type f ! -name '.*' -exec $(INSTALL) -D -m 644 {} $(2)/{} \;
+# $(call install_made,FILE,TARGET): with the names of this prefix in it.
+install_made = $(INSTALL) -D -m 644 /dev/null $(2) && $(at_prefix) $(1) > $(2)
+
+.PHONY: install
+install: $(binaries) ## install programs, configuration, units and docs; DESTDIR= and prefix= as usual
+	@$(INSTALL) -d $(DESTDIR)$(bindir) $(DESTDIR)$(pkgconfdir)
+	@$(INSTALL) -m 755 $(binaries) $(DESTDIR)$(bindir)
+	@$(call install_tree,migrations,$(abspath $(DESTDIR)/)$(pkgdatadir)/migrations)
+	@$(call install_tree,configs,$(abspath $(DESTDIR)/)$(pkgdatadir)/configs)
+	@$(INSTALL) -D -m 644 -t $(DESTDIR)$(pkgdatadir)/haproxy haproxy/haproxy.cfg haproxy/spoe.conf
+	@$(call install_tree,docs,$(abspath $(DESTDIR)/)$(docdir))
+	@$(INSTALL) -m 644 README.md CHANGELOG.md LICENSE $(DESTDIR)$(docdir)
+	@$(INSTALL) -m 644 haproxy/README.md $(DESTDIR)$(docdir)/haproxy.md
+	@$(INSTALL) -D -m 644 -t $(DESTDIR)$(docdir)/examples compose/systemd/tokens.env compose/systemd/secrets.env
+	@$(INSTALL) -m 644 .env.example $(DESTDIR)$(docdir)/examples/env.example
+	@$(foreach unit,$(units),$(call install_made,$(unit),$(DESTDIR)$(unitdir)/$(notdir $(unit))) &&) \
+		$(call install_made,compose/systemd/$(drop_in),$(DESTDIR)$(unitdir)/$(drop_in))
+	@$(INSTALL) -D -m 644 compose/systemd/sysusers.conf $(DESTDIR)$(sysusersdir)/imgproxy-gateway.conf
+	@# What an operator has changed stays.
+	@[ -e $(DESTDIR)$(pkgconfdir)/config.yaml ] || $(INSTALL) -m 644 configs/config.prod.yaml $(DESTDIR)$(pkgconfdir)/config.yaml
+	@[ -e $(DESTDIR)$(pkgconfdir)/haproxy.env ] || { $(call install_made,compose/systemd/haproxy.env,$(DESTDIR)$(pkgconfdir)/haproxy.env); }
+
+.PHONY: uninstall
+uninstall: ## remove what `make install` with the same prefix brought; settings and state stay
+	rm -f $(addprefix $(DESTDIR)$(bindir)/,$(notdir $(binaries))) $(addprefix $(DESTDIR)$(unitdir)/,$(notdir $(units)) $(drop_in)) \
+		$(DESTDIR)$(sysusersdir)/imgproxy-gateway.conf
+	rm -rf $(DESTDIR)$(pkgdatadir) $(DESTDIR)$(docdir)
+
 .PHONY: lint
 lint: ## clang-format, clang-tidy, cppcheck, shellcheck, the include table, file lengths
 	@tests/lint/run.sh

@@ -11,10 +11,13 @@
 
 #define SYSTEM_DIR "/usr/share/imgproxy-gateway/migrations"
 
-/* --dir, else the folder beside the program's bin/ folder if there is one, else the system's. */
+/*
+ * --dir, else the folder beside the program's bin/ folder if there is one (a checkout), or below share/ beside it
+ * (wherever `make install` has put it), else the system's.
+ */
 static const char *find_dir(const struct cli_call *call, char *buf, size_t size)
 {
-	static const char name[] = "/migrations";
+	static const char *const names[] = { "/migrations", "/share/imgproxy-gateway/migrations" };
 
 	if (call->options[0] != NULL)
 		return call->options[0];
@@ -26,10 +29,13 @@ static const char *find_dir(const struct cli_call *call, char *buf, size_t size)
 			return SYSTEM_DIR;
 		*slash = '\0';
 	}
-	if (strlen(buf) + sizeof(name) > size)
-		return SYSTEM_DIR;
-	memcpy(buf + strlen(buf), name, sizeof(name));
-	return access(buf, F_OK) == 0 ? buf : SYSTEM_DIR;
+	size_t root = strlen(buf);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		int added = snprintf(buf + root, size - root, "%s", names[i]);
+		if (added > 0 && (size_t)added < size - root && access(buf, F_OK) == 0)
+			return buf;
+	}
+	return SYSTEM_DIR;
 }
 
 static size_t applied_count(const struct migrations *m)
