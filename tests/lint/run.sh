@@ -92,6 +92,7 @@ no_secrets() {
 }
 
 check clang-format clang_format
+check units tests/lint/units.sh
 check includes tests/lint/includes.sh
 check headers headers_compile
 check file-length file_lengths
