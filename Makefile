@@ -230,6 +230,13 @@ bench: ## the numbers of docs/bench.md, printed and in var/bench.json; ROWS=verd
 	@$(MAKE) --no-print-directory build $(bench_programs)
 	@PYTHONPATH=tests/bench /usr/bin/python3 -B -m gwbench $(ROWS)
 
+# LOAD_TIME seconds and LOAD_USERS users; a stack of its own.
+.PHONY: load
+load: ## Locust for a minute on a stack of its own: uploads, resizes, refusals; docs/load.md
+	@compose/local/setup.sh run load
+	@$(MAKE) --no-print-directory build
+	@/usr/bin/python3 -B tests/load/run.py
+
 .PHONY: test
 test: ## every test; installs what it needs first
 	@tests/run-all.sh

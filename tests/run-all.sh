@@ -25,7 +25,7 @@ quiet_make() {
     make --no-print-directory "$@"
 }
 
-stage "packages" compose/local/setup.sh run test
+stage "packages" compose/local/setup.sh run test load
 stage "build" quiet_make "$jobs" build
 stage "unit tests" quiet_make "$jobs" test-unit
 stage "integration tests" quiet_make test-integration PYTEST_ARGS="$beside"
