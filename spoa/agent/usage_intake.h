@@ -32,7 +32,7 @@ struct usage_intake;
 struct usage_intake_config {
 	const char *token;          /* that each line must carry; copied */
 	const char *previous_token; /* or this one, unless it is empty; copied */
-	size_t memory_max; /* bytes of records that the disk did not take; at least USAGE_MEMORY_MIN */
+	size_t memory_max;          /* bytes of records that the disk did not take; at least USAGE_MEMORY_MIN */
 	struct usage_spool *spool;
 	struct usage_charges *charges;
 	struct agent_usage *metrics;

@@ -80,15 +80,14 @@ static size_t make_line(char *out, uint64_t n)
 	const uint64_t age = (uint64_t)(options.age * 1e9);
 	const uint64_t start = (now_ns(CLOCK_REALTIME) - age + (options.age > 0 ? age / options.count * n : 0)) /
 	                       UINT64_C(1000000);
-	int size = snprintf(
-	        out, LINE_MAX,
-	        "<142>1 2026-11-28T07:00:48.922077+00:00 - haproxy 2219 - gwu1\t%s\t"
-	        "be9c0000-%04x-4000-8000-%012" PRIx64 "\t%" PRIu64 "\t%" PRIu64 "\tallow\t200\t%" PRIu64
-	        "\t213\t%" PRIu64 "\t%d\t-\t%" PRIu64 "\t18\t17\t----\tbe_imgproxy\timg%d\timage\tGET\t"
-	        "203.0.113.%u\t/img/unsafe/rs:fill:300:200/plain/local:///photo%u.jpg\t"
-	        " 203.0.113.9 GET /img/unsafe/rs:fill:300:200/plain/local:///photo.jpg 200 -- 18 ms",
-	        options.token, options.run, n, user + 1, user * 2 + 1, body + HEAD_BYTES, body, HEAD_BYTES,
-	        start, (int)(n % 10 < 7 ? 1 : 2), (unsigned)(n % 254) + 1, (unsigned)(n % 97));
+	int size = snprintf(out, LINE_MAX,
+	                    "<142>1 2026-11-28T07:00:48.922077+00:00 - haproxy 2219 - gwu1\t%s\t"
+	                    "be9c0000-%04x-4000-8000-%012" PRIx64 "\t%" PRIu64 "\t%" PRIu64 "\tallow\t200\t%" PRIu64
+	                    "\t213\t%" PRIu64 "\t%d\t-\t%" PRIu64 "\t18\t17\t----\tbe_imgproxy\timg%d\timage\tGET\t"
+	                    "203.0.113.%u\t/img/unsafe/rs:fill:300:200/plain/local:///photo%u.jpg\t"
+	                    " 203.0.113.9 GET /img/unsafe/rs:fill:300:200/plain/local:///photo.jpg 200 -- 18 ms",
+	                    options.token, options.run, n, user + 1, user * 2 + 1, body + HEAD_BYTES, body, HEAD_BYTES,
+	                    start, (int)(n % 10 < 7 ? 1 : 2), (unsigned)(n % 254) + 1, (unsigned)(n % 97));
 
 	if (size < 0 || size >= LINE_MAX) {
 		errno = 0;
