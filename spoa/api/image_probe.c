@@ -1,7 +1,5 @@
 #include "api/image_probe.h"
 
-#include <stdbool.h>
-
 #include "api/image_avif.h"
 #include "base/check.h"
 #include "base/cursor.h"
@@ -12,7 +10,7 @@ static const struct {
 } types[IMAGE_TYPE_COUNT] = {
 	[IMAGE_JPEG] = { "image/jpeg", "jpg" },  [IMAGE_PNG] = { "image/png", "png" },
 	[IMAGE_WEBP] = { "image/webp", "webp" }, [IMAGE_GIF] = { "image/gif", "gif" },
-	[IMAGE_AVIF] = { "image/avif", "avif" },
+	[IMAGE_AVIF] = { "image/avif", "avif" }, [IMAGE_SVG] = { "image/svg+xml", "svg" },
 };
 
 const char *image_content_type(enum image_type type)
@@ -82,29 +80,124 @@ static enum err jpeg_size(struct rcur c, uint32_t *width, uint32_t *height)
 	}
 }
 
-static enum err png_size(struct rcur c, uint32_t *width, uint32_t *height)
+/* num_frames of the acTL chunk, which stands before the first IDAT; 1 without one. */
+static uint32_t png_frames(struct rcur c, bool *cut)
+{
+	for (;;) {
+		uint32_t length = rcur_be32(&c);
+		struct sv type = rcur_bytes(&c, 4);
+		if (c.err == ERR_OK && sv_eq(type, SV("acTL"))) {
+			uint32_t frames = rcur_be32(&c);
+			*cut = c.err != ERR_OK;
+			return frames > 0 ? frames : 1;
+		}
+		if (c.err == ERR_OK && sv_eq(type, SV("IDAT")))
+			return 1;
+		rcur_bytes(&c, (uint64_t)length + 4);
+		if (c.err != ERR_OK) {
+			*cut = true;
+			return 1;
+		}
+	}
+}
+
+static enum err png_size(struct rcur c, struct image_info *out)
 {
 	rcur_bytes(&c, 8);
 	if (rcur_be32(&c) != 13 || !sv_eq(rcur_bytes(&c, 4), SV("IHDR")))
 		return ERR_INVALID;
-	*width = rcur_be32(&c);
-	*height = rcur_be32(&c);
+	out->width = rcur_be32(&c);
+	out->height = rcur_be32(&c);
 	/* depth, colour, compression, filter, interlace, checksum */
 	rcur_bytes(&c, 5 + 4);
-	return *width <= INT32_MAX && *height <= INT32_MAX ? c.err : ERR_INVALID;
+	if (c.err != ERR_OK || out->width > INT32_MAX || out->height > INT32_MAX)
+		return ERR_INVALID;
+	out->frames = png_frames(c, &out->cut);
+	return ERR_OK;
 }
 
-static enum err gif_size(struct rcur c, uint32_t *width, uint32_t *height)
+/* The colours of a table, when the flags say that there is one. */
+static void gif_skip_colours(struct rcur *c, uint8_t flags)
 {
-	rcur_bytes(&c, 6);
-	*width = le16(&c);
-	*height = le16(&c);
-	/* flags, background, aspect ratio */
-	rcur_bytes(&c, 3);
-	return c.err;
+	if ((flags & 0x80) != 0)
+		rcur_bytes(c, UINT64_C(3) << ((flags & 7) + 1));
 }
 
-static enum err webp_size(struct rcur c, uint32_t *width, uint32_t *height)
+static void gif_skip_blocks(struct rcur *c)
+{
+	uint8_t n;
+
+	while ((n = rcur_u8(c)) > 0)
+		rcur_bytes(c, n);
+}
+
+static enum err gif_size(struct rcur c, struct image_info *out)
+{
+	uint32_t frames = 0;
+
+	rcur_bytes(&c, 6);
+	out->width = le16(&c);
+	out->height = le16(&c);
+	uint8_t flags = rcur_u8(&c);
+	/* background, aspect ratio */
+	rcur_bytes(&c, 2);
+	if (c.err != ERR_OK || out->width == 0 || out->height == 0)
+		return ERR_INVALID;
+	gif_skip_colours(&c, flags);
+	for (;;) {
+		uint8_t kind = rcur_u8(&c);
+		if (kind == 0x21) {
+			rcur_u8(&c);
+			gif_skip_blocks(&c);
+		} else if (kind == 0x2c) {
+			uint32_t right = le16(&c);
+			uint32_t bottom = le16(&c);
+			right += le16(&c);
+			bottom += le16(&c);
+			flags = rcur_u8(&c);
+			if (c.err != ERR_OK)
+				break;
+			if (frames++ == 0) {
+				out->width = right > out->width ? right : out->width;
+				out->height = bottom > out->height ? bottom : out->height;
+			}
+			gif_skip_colours(&c, flags);
+			rcur_u8(&c);
+			gif_skip_blocks(&c);
+		} else {
+			/* The trailer, bytes that are no GIF, or the end of what there is. */
+			break;
+		}
+	}
+	out->cut = c.err != ERR_OK;
+	out->frames = frames > 0 ? frames : 1;
+	/* What hides its first frame behind megabytes of comments has a reason. */
+	return out->cut && frames == 0 && rcur_left(&c) == 0 ? ERR_INCOMPLETE : ERR_OK;
+}
+
+static uint64_t le32(struct rcur *c)
+{
+	uint64_t low = le16(c);
+	return low | (uint64_t)le16(c) << 16;
+}
+
+/* The ANMF chunks among those in c. */
+static uint32_t webp_frames(struct rcur c, bool *cut)
+{
+	uint32_t frames = 0;
+
+	while (rcur_left(&c) > 0) {
+		struct sv type = rcur_bytes(&c, 4);
+		uint64_t size = le32(&c);
+		if (c.err == ERR_OK && sv_eq(type, SV("ANMF")))
+			frames++;
+		rcur_bytes(&c, size + (size & 1));
+	}
+	*cut = c.err != ERR_OK;
+	return frames > 0 ? frames : 1;
+}
+
+static enum err webp_size(struct rcur c, struct image_info *out)
 {
 	rcur_bytes(&c, 12);
 	struct sv chunk = rcur_bytes(&c, 4);
@@ -114,8 +207,8 @@ static enum err webp_size(struct rcur c, uint32_t *width, uint32_t *height)
 		uint32_t tag = le24(&c);
 		if ((tag & 1) != 0 || !sv_eq(rcur_bytes(&c, 3), SV("\x9d\x01\x2a")))
 			return ERR_INVALID;
-		*width = le16(&c) & 0x3fff;
-		*height = le16(&c) & 0x3fff;
+		out->width = le16(&c) & 0x3fff;
+		out->height = le16(&c) & 0x3fff;
 		return c.err;
 	}
 	if (sv_eq(chunk, SV("VP8L"))) {
@@ -123,25 +216,28 @@ static enum err webp_size(struct rcur c, uint32_t *width, uint32_t *height)
 			return ERR_INVALID;
 		uint32_t low = le16(&c);
 		uint32_t bits = low | le16(&c) << 16;
-		*width = (bits & 0x3fff) + 1;
-		*height = (bits >> 14 & 0x3fff) + 1;
+		out->width = (bits & 0x3fff) + 1;
+		out->height = (bits >> 14 & 0x3fff) + 1;
 		/* the three bits above the alpha flag are the version, 0 */
 		return bits >> 29 == 0 ? c.err : ERR_INVALID;
 	}
 	if (sv_eq(chunk, SV("VP8X"))) {
-		rcur_bytes(&c, 4);
-		*width = le24(&c) + 1;
-		*height = le24(&c) + 1;
+		bool animated = (rcur_u8(&c) & 2) != 0;
+		rcur_bytes(&c, 3);
+		out->width = le24(&c) + 1;
+		out->height = le24(&c) + 1;
+		if (c.err == ERR_OK && animated)
+			out->frames = webp_frames(c, &out->cut);
 		return c.err;
 	}
 	return ERR_INVALID;
 }
 
-enum err image_probe(const uint8_t *data, size_t len, struct image_info *out)
+enum err image_probe(const uint8_t *data, size_t len, uint64_t total, struct image_info *out)
 {
 	struct sv v = sv_from(data, len);
 	struct rcur c;
-	struct image_info info = { 0 };
+	struct image_info info = { .frames = 1 };
 	enum err err;
 
 	rcur_init(&c, data, len);
@@ -150,21 +246,34 @@ enum err image_probe(const uint8_t *data, size_t len, struct image_info *out)
 		err = jpeg_size(c, &info.width, &info.height);
 	} else if (sv_starts(v, SV("\x89PNG\r\n\x1a\n"))) {
 		info.type = IMAGE_PNG;
-		err = png_size(c, &info.width, &info.height);
+		err = png_size(c, &info);
 	} else if (sv_starts(v, SV("GIF87a")) || sv_starts(v, SV("GIF89a"))) {
 		info.type = IMAGE_GIF;
-		err = gif_size(c, &info.width, &info.height);
+		err = gif_size(c, &info);
 	} else if (sv_starts(v, SV("RIFF")) && sv_starts(sv_skip(v, 8), SV("WEBP"))) {
 		info.type = IMAGE_WEBP;
-		err = webp_size(c, &info.width, &info.height);
+		err = webp_size(c, &info);
 	} else if (image_avif_matches(c)) {
 		info.type = IMAGE_AVIF;
 		err = image_avif_size(c, &info.width, &info.height);
 	} else {
 		return ERR_UNSUPPORTED;
 	}
+	/* A GIF that ends before its first frame is broken, but harmless, and has a size. */
+	if (err == ERR_INCOMPLETE && info.type == IMAGE_GIF && total <= len)
+		err = ERR_OK;
 	if (err != ERR_OK || info.width == 0 || info.height == 0)
 		return ERR_INVALID;
+	info.cut = info.cut && total > len;
 	*out = info;
 	return ERR_OK;
+}
+
+uint64_t image_pixels(const struct image_info *image)
+{
+	uint64_t pixels;
+
+	if (__builtin_mul_overflow((uint64_t)image->width * image->height, image->frames, &pixels))
+		return UINT64_MAX;
+	return pixels;
 }

@@ -16,8 +16,9 @@
 #include "io/listener.h"
 
 /* The proxy's group may connect. */
-#define SOCKET_MODE    0660
-#define UMASK          0027
+#define SOCKET_MODE 0660
+#define UMASK       0027
+/* Where the file system knows no locks. */
 #define LEFTOVER_AGE_S 3600
 /* The proxy ends silent clients itself; this comes after it. */
 #define IDLE_EXTRA_S     10
@@ -69,12 +70,30 @@ static enum err give_up_root(const struct settings *s, const struct privileges *
 	return err;
 }
 
+static enum err open_uploads(struct uploads *uploads, const struct settings *s)
+{
+	const struct uploads_rules rules = {
+		.dir = s->uploads_dir,
+		.pepper = s->auth_key_pepper,
+		.max_size = (uint64_t)s->uploads_max_size,
+		.max_pixels = (uint64_t)s->uploads_max_pixels,
+		.allow_svg = s->uploads_allow_svg,
+		/* The process before this one may still finish uploads. */
+		.settle_ns = clock_mono_ns() + (uint64_t)s->agent_drain_timeout * NS_PER_MS,
+	};
+
+	enum err err = uploads_open(uploads, &rules);
+	if (err != ERR_OK)
+		log_error("uploads.dir: %s: %s", s->uploads_dir, err == ERR_IO ? strerror(errno) : err_str(err));
+	return err;
+}
+
 static void serve(struct server *server, const struct settings *s, const struct uploads *uploads, const sigset_t *set)
 {
 	int sig;
 
 	log_info("ready: bind=%s uploads=%s", s->api_bind, s->uploads_dir);
-	size_t removed = uploads_clean(uploads, clock_real_s() - LEFTOVER_AGE_S, stop_is_asked);
+	size_t removed = parts_clean(uploads->dir_fd, clock_real_s() - LEFTOVER_AGE_S, stop_is_asked);
 	if (removed > 0)
 		log_info("uploads: removed %zu leftovers of interrupted uploads", removed);
 	sigwait(set, &sig);
@@ -88,7 +107,7 @@ static void serve(struct server *server, const struct settings *s, const struct 
 static int run(const struct settings *s)
 {
 	char error[512];
-	struct uploads uploads = { .dir_fd = -1 };
+	struct uploads uploads = { .dir_fd = -1, .storage = NULL };
 	const struct privileges *owner;
 	struct privileges found;
 	struct server *server = NULL;
@@ -106,10 +125,8 @@ static int run(const struct settings *s)
 	}
 	if (give_up_root(s, owner) != ERR_OK)
 		goto out;
-	if (uploads_open(&uploads, s->uploads_dir, (uint64_t)s->uploads_max_size) != ERR_OK) {
-		log_error("uploads.dir: %s: %s", s->uploads_dir, strerror(errno));
+	if (open_uploads(&uploads, s) != ERR_OK)
 		goto out;
-	}
 	struct request_env env = { .uploads = &uploads, .token = s->api_token };
 	unsigned idle_s = (unsigned)(s->server_read_timeout / 1000) + IDLE_EXTRA_S;
 	if (server_new(&server, fd, &env, idle_s) != ERR_OK) {
@@ -140,6 +157,12 @@ int main(int argc, char **argv)
 		return status;
 	if (settings_load(&settings, options.config, error) != ERR_OK) {
 		fprintf(stderr, "gateway-api: %s\n", error);
+		return 1;
+	}
+	if (settings.auth_key_pepper[0] == '\0') {
+		fprintf(stderr, "gateway-api: %s: must be set\n",
+		        settings_where(&settings, "auth.key_pepper", error, sizeof(error)));
+		settings_free(&settings);
 		return 1;
 	}
 	if (options.check) {

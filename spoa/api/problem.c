@@ -17,6 +17,7 @@ static const struct {
 	[PROBLEM_TOO_LARGE] = { 413, "too_large", "Content Too Large" },
 	[PROBLEM_TYPE_UNSUPPORTED] = { 415, "type_unsupported", "Unsupported Media Type" },
 	[PROBLEM_UNAVAILABLE] = { 503, "unavailable", "Service Unavailable" },
+	[PROBLEM_QUOTA_STORAGE] = { 507, "quota_storage", "Insufficient Storage" },
 };
 
 unsigned problem_status(enum problem p)

@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <openssl/crypto.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "api/problem.h"
+#include "api/rest.h"
 #include "base/log.h"
 #include "base/sv.h"
 
@@ -18,7 +20,7 @@
 #define FORM_BUFFER_SIZE (UINT64_C(64) * 1024)
 #define RETRY_AFTER      "5"
 
-enum route { ROUTE_NONE = 0, ROUTE_HEALTH, ROUTE_UPLOAD };
+enum route { ROUTE_NONE = 0, ROUTE_HEALTH, ROUTE_UPLOAD, ROUTE_REST };
 
 struct request {
 	const struct request_env *env;
@@ -26,9 +28,15 @@ struct request {
 	enum route route;
 	bool early;
 
+	const char *method; /* as sent, but GET for HEAD */
+	rest_function *function;
+	struct sv rest; /* of the path, for the function */
+
 	bool refused;
 	enum problem problem;
 	const char *detail;
+	const char *allow; /* of PROBLEM_METHOD_NOT_ALLOWED */
+	char text[REST_DETAIL_SIZE];
 
 	uint64_t user;
 	uint64_t received; /* bytes of the body */
@@ -79,18 +87,6 @@ static bool is_from_proxy(struct request *r)
 	return sv_to_u64(header(r, "X-GW-User"), &r->user) == ERR_OK && r->user > 0;
 }
 
-static bool has_scope(const struct request *r, struct sv scope)
-{
-	struct sv rest = header(r, "X-GW-Scopes");
-	struct sv word;
-
-	while (sv_split(&rest, ',', &word)) {
-		if (sv_eq(sv_trim(word), scope))
-			return true;
-	}
-	return false;
-}
-
 static bool is_form(struct sv content_type)
 {
 	struct sv word = content_type;
@@ -98,21 +94,35 @@ static bool is_form(struct sv content_type)
 	return sv_split(&content_type, ';', &word) && sv_ieq(sv_trim(word), SV("multipart/form-data"));
 }
 
-static void store_bytes(struct request *r, const char *data, size_t len)
+/* The answer to an upload that the store did not take. */
+static void refuse_stored(struct request *r, enum err err, const struct storage_use *use)
 {
-	enum err err = ERR_OK;
-
-	if (!upload_is_open(&r->upload))
-		err = upload_begin(&r->upload, r->env->uploads, r->user);
-	if (err == ERR_OK)
-		err = upload_write(&r->upload, data, len);
 	if (err == ERR_RANGE) {
 		refuse(r, PROBLEM_TOO_LARGE, "The file is larger than an upload may be.");
-	} else if (err != ERR_OK) {
-		log_error("upload: user=%" PRIu64 " request=%s cannot be stored: %s", r->user, r->id,
-		          err == ERR_IO ? strerror(errno) : err_str(err));
-		refuse(r, PROBLEM_UNAVAILABLE, "The upload cannot be stored at the moment.");
+		return;
 	}
+	if (err == ERR_REFUSED) {
+		snprintf(r->text, sizeof(r->text),
+		         "The upload does not fit into the storage limit: %" PRIu64 " of %" PRIu64 " bytes are used.",
+		         use->used, use->limit);
+		refuse(r, PROBLEM_QUOTA_STORAGE, r->text);
+		return;
+	}
+	bool full = err == ERR_IO && (errno == ENOSPC || errno == EDQUOT);
+	log_error("upload: user=%" PRIu64 " request=%s cannot be stored: %s", r->user, r->id,
+	          err == ERR_IO ? strerror(errno) : err_str(err));
+	refuse(r, PROBLEM_UNAVAILABLE,
+	       full ? "The server has no room for the upload at the moment."
+	            : "The upload cannot be stored at the moment.");
+}
+
+static void store_bytes(struct request *r, const char *data, size_t len)
+{
+	struct storage_use use;
+
+	enum err err = upload_write(&r->upload, data, len, &use);
+	if (err != ERR_OK)
+		refuse_stored(r, err, &use);
 }
 
 /* The post processor's callback. A part comes in pieces; the one at offset 0 may come empty and then again. */
@@ -140,43 +150,81 @@ static enum MHD_Result form_piece(void *cls, enum MHD_ValueKind kind, const char
 	return MHD_YES;
 }
 
-static void start_upload(struct request *r, const char *method)
+/*
+ * Reserves storage for the body, before any of it is read. Of a form the file is the larger part: when all of it does
+ * not fit, what is left may still do, and the bytes decide as they come.
+ */
+static void begin_upload(struct request *r, uint64_t length, bool form)
 {
-	uint64_t length;
+	struct storage_use use;
+	struct sv text = header(r, "X-GW-Storage-Limit");
+	uint64_t limit = 0;
 	uint64_t max = r->env->uploads->max_size;
+	uint64_t want = length < max ? length : max;
 
-	if (strcmp(method, MHD_HTTP_METHOD_POST) != 0) {
-		refuse(r, PROBLEM_METHOD_NOT_ALLOWED, "This address takes POST alone.");
+	if (text.p != NULL && sv_to_u64(text, &limit) != ERR_OK) {
+		log_error("upload: user=%" PRIu64 " request=%s: X-GW-Storage-Limit is no number", r->user, r->id);
+		refuse(r, PROBLEM_UNAVAILABLE, "The upload cannot be stored at the moment.");
 		return;
 	}
-	if (!has_scope(r, SV("upload"))) {
+	uint64_t least = form && length <= FORM_EXTRA ? 1 : form ? length - FORM_EXTRA : want;
+	enum err err = upload_begin(&r->upload, r->env->uploads, r->user, limit, want, least < want ? least : want,
+	                            &use);
+	if (err != ERR_OK)
+		refuse_stored(r, err, &use);
+}
+
+static void refuse_method(struct request *r, const char *allow)
+{
+	r->allow = allow;
+	refuse(r, PROBLEM_METHOD_NOT_ALLOWED, "This address does not take the method.");
+}
+
+static void start_upload(struct request *r)
+{
+	uint64_t length = 0;
+	uint64_t max = r->env->uploads->max_size;
+
+	if (strcmp(r->method, MHD_HTTP_METHOD_POST) != 0) {
+		refuse_method(r, MHD_HTTP_METHOD_POST);
+		return;
+	}
+	if (!rest_list_has(header(r, "X-GW-Scopes"), SV("upload"))) {
 		refuse(r, PROBLEM_SCOPE_MISSING, "The API key does not have the scope upload.");
 		return;
 	}
 	bool form = is_form(header(r, "Content-Type"));
-	if (sv_to_u64(header(r, "Content-Length"), &length) == ERR_OK && length > max + (form ? FORM_EXTRA : 0)) {
+	if (sv_to_u64(header(r, "Content-Length"), &length) != ERR_OK)
+		length = 0;
+	if (length > max + (form ? FORM_EXTRA : 0)) {
 		refuse(r, PROBLEM_TOO_LARGE, "The file is larger than an upload may be.");
 		return;
 	}
 	if (form) {
 		r->form = MHD_create_post_processor(r->conn, FORM_BUFFER_SIZE, form_piece, r);
-		if (r->form == NULL)
+		if (r->form == NULL) {
 			refuse(r, PROBLEM_BAD_REQUEST, "The Content-Type of the form has no valid boundary.");
+			return;
+		}
 	}
+	begin_upload(r, length, form);
 }
 
 static void start(struct request *r, const char *method, const char *path)
 {
-	bool is_read = strcmp(method, MHD_HTTP_METHOD_GET) == 0 || strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
+	bool head = strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
 
+	r->method = head ? MHD_HTTP_METHOD_GET : method;
 	take_id(r);
-	if (is_read && strcmp(path, "/healthz") == 0) {
+	if (strcmp(r->method, MHD_HTTP_METHOD_GET) == 0 && strcmp(path, "/healthz") == 0) {
 		r->route = ROUTE_HEALTH;
 	} else if (!is_from_proxy(r)) {
 		refuse(r, PROBLEM_IP_NOT_ALLOWED, "Only the gateway's proxy may call this service.");
 	} else if (strcmp(path, "/api/v1/upload") == 0) {
 		r->route = ROUTE_UPLOAD;
-		start_upload(r, method);
+		start_upload(r);
+	} else if ((r->function = rest_find(sv_str(path), &r->rest)) != NULL) {
+		r->route = ROUTE_REST;
 	} else {
 		refuse(r, PROBLEM_NOT_FOUND, "There is nothing at this address.");
 	}
@@ -233,6 +281,30 @@ bool request_body(struct request *r, const char *data, size_t len)
 	return true;
 }
 
+/* The answer to a file that is not wanted. */
+static void refuse_image(struct request *r, enum err err, const struct upload_result *result)
+{
+	if (err == ERR_UNSUPPORTED) {
+		refuse(r, PROBLEM_TYPE_UNSUPPORTED,
+		       result->why != NULL ? result->why : "The file is not a JPEG, PNG, WebP, GIF or AVIF image.");
+	} else if (err == ERR_INVALID) {
+		refuse(r, PROBLEM_TYPE_UNSUPPORTED,
+		       result->why != NULL ? result->why : "The header of the image cannot be read.");
+	} else if (err == ERR_RANGE && result->pixels > 0) {
+		const struct image_info *image = &result->image;
+		snprintf(r->text, sizeof(r->text),
+		         "The image has %" PRIu32 " x %" PRIu32 " pixels in %" PRIu32 " frame%s; at most %" PRIu64
+		         " pixels in all are taken.",
+		         image->width, image->height, image->frames, image->frames == 1 ? "" : "s",
+		         r->env->uploads->max_pixels);
+		refuse(r, PROBLEM_TOO_LARGE, r->text);
+	} else if (err == ERR_RANGE) {
+		refuse(r, PROBLEM_TOO_LARGE, result->why);
+	} else {
+		refuse_stored(r, err, NULL);
+	}
+}
+
 /* The body is complete: the answer's text, or NULL and a refusal. */
 static char *finish_upload(struct request *r)
 {
@@ -248,7 +320,7 @@ static char *finish_upload(struct request *r)
 		else if (r->file_parts == 0)
 			refuse(r, PROBLEM_BAD_REQUEST, "The form has no part with the name file.");
 	}
-	if (!r->refused && !upload_is_open(&r->upload))
+	if (!r->refused && r->upload.bytes == 0)
 		refuse(r, PROBLEM_BAD_REQUEST, r->received == 0 ? "The body is empty." : "The file is empty.");
 	if (r->refused)
 		return NULL;
@@ -259,32 +331,45 @@ static char *finish_upload(struct request *r)
 			return text;
 		err = ERR_NOMEM;
 	}
-	if (err == ERR_UNSUPPORTED) {
-		refuse(r, PROBLEM_TYPE_UNSUPPORTED, "The file is not a JPEG, PNG, WebP, GIF or AVIF image.");
-	} else if (err == ERR_INVALID) {
-		refuse(r, PROBLEM_TYPE_UNSUPPORTED, "The header of the image cannot be read.");
-	} else {
-		log_error("upload: user=%" PRIu64 " request=%s cannot be stored: %s", r->user, r->id,
-		          err == ERR_IO ? strerror(errno) : err_str(err));
-		refuse(r, PROBLEM_UNAVAILABLE, "The upload cannot be stored at the moment.");
-	}
+	refuse_image(r, err, &result);
 	return NULL;
 }
 
-/* Takes the text, which may be NULL. */
+/* The answer of a route; NULL: no body, or a refusal. */
+static char *finish_rest(struct request *r, unsigned *status)
+{
+	struct rest_answer answer = { 0 };
+	const struct rest_call call = { .uploads = r->env->uploads,
+		                        .conn = r->conn,
+		                        .method = r->method,
+		                        .rest = r->rest,
+		                        .user = r->user,
+		                        .request_id = r->id };
+
+	r->function(&call, &answer);
+	*status = answer.status;
+	if (answer.status != 0)
+		return answer.text;
+	snprintf(r->text, sizeof(r->text), "%s", answer.detail);
+	r->allow = answer.allow;
+	refuse(r, answer.problem, r->text);
+	return NULL;
+}
+
+/* Takes the text, which is NULL for an answer without a body. */
 static enum MHD_Result send_text(struct request *r, unsigned status, const char *type, char *text, bool closing)
 {
-	if (text == NULL)
-		return MHD_NO;
-	struct MHD_Response *response = MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
+	struct MHD_Response *response = MHD_create_response_from_buffer(text != NULL ? strlen(text) : 0, text,
+	                                                                MHD_RESPMEM_MUST_FREE);
 	if (response == NULL) {
 		free(text);
 		return MHD_NO;
 	}
-	MHD_add_response_header(response, "Content-Type", type);
+	if (text != NULL)
+		MHD_add_response_header(response, "Content-Type", type);
 	MHD_add_response_header(response, "Cache-Control", "no-store");
 	if (r->refused && r->problem == PROBLEM_METHOD_NOT_ALLOWED)
-		MHD_add_response_header(response, "Allow", MHD_HTTP_METHOD_POST);
+		MHD_add_response_header(response, "Allow", r->allow);
 	if (r->refused && r->problem == PROBLEM_UNAVAILABLE)
 		MHD_add_response_header(response, "Retry-After", RETRY_AFTER);
 	if (closing)
@@ -296,15 +381,22 @@ static enum MHD_Result send_text(struct request *r, unsigned status, const char 
 
 enum MHD_Result request_answer(struct request *r, bool closing)
 {
+	unsigned status = MHD_HTTP_OK;
 	char *text = NULL;
 
 	if (!r->refused && r->route == ROUTE_HEALTH)
 		text = strdup("{\"status\":\"ok\"}");
+	else if (!r->refused && r->route == ROUTE_REST)
+		text = finish_rest(r, &status);
 	else
 		text = finish_upload(r);
+	const char *type = "application/json";
 	if (r->refused) {
 		text = problem_json(r->problem, r->detail, r->id);
-		return send_text(r, problem_status(r->problem), "application/problem+json", text, closing);
+		status = problem_status(r->problem);
+		type = "application/problem+json";
 	}
-	return send_text(r, MHD_HTTP_OK, "application/json", text, closing);
+	if (text == NULL && status != MHD_HTTP_NO_CONTENT)
+		return MHD_NO;
+	return send_text(r, status, type, text, closing);
 }

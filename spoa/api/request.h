@@ -1,6 +1,7 @@
 /*
- * One request to gateway-api, from its headers to its answer: who may ask, the routes, and the body of an upload, which
- * is a multipart form with a part `file` or the image itself. Bodies are streamed into the upload store, never held.
+ * One request to gateway-api, from its headers to its answer: who may ask, and the body of an upload, which is a
+ * multipart form with a part `file` or the image itself. Bodies are streamed into the upload store, never held. All
+ * other routes are those of rest.h.
  *
  * A refused body is read to its end before the answer, up to a bound, so that the proxy gets the answer and not a reset
  * of its connection; a client that waits for 100-continue is answered at once.

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -87,6 +88,17 @@ __attribute__((format(printf, 2, 0))) static void on_log(void *cls, const char *
 	log_debug("http: %s", text);
 }
 
+/*
+ * Paths stay as they came (see rest.h), and begin with a slash, with which no argument of ours does. MHD asks for both.
+ */
+static size_t on_unescape(void *cls, struct MHD_Connection *conn, char *text)
+{
+	(void)cls;
+	(void)conn;
+
+	return text[0] == '/' ? strlen(text) : MHD_http_unescape(text);
+}
+
 enum err server_new(struct server **out, int listen_fd, const struct request_env *env, unsigned idle_timeout_s)
 {
 	pthread_condattr_t attr;
@@ -100,13 +112,13 @@ enum err server_new(struct server **out, int listen_fd, const struct request_env
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&s->idle, &attr);
 	pthread_condattr_destroy(&attr);
-	s->daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL, NULL,
-	                             on_request, s, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET,
-	                             listen_fd, MHD_OPTION_THREAD_POOL_SIZE, THREADS, MHD_OPTION_THREAD_STACK_SIZE,
-	                             THREAD_STACK_BYTES, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX,
-	                             MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY,
-	                             MHD_OPTION_CONNECTION_TIMEOUT, idle_timeout_s, MHD_OPTION_NOTIFY_COMPLETED,
-	                             on_completed, s, MHD_OPTION_END);
+	s->daemon = MHD_start_daemon(
+	        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, s,
+	        MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_UNESCAPE_CALLBACK, on_unescape, NULL,
+	        MHD_OPTION_LISTEN_SOCKET, listen_fd, MHD_OPTION_THREAD_POOL_SIZE, THREADS, MHD_OPTION_THREAD_STACK_SIZE,
+	        THREAD_STACK_BYTES, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+	        CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, idle_timeout_s, MHD_OPTION_NOTIFY_COMPLETED,
+	        on_completed, s, MHD_OPTION_END);
 	if (s->daemon == NULL) {
 		/* The socket stays the caller's. */
 		s->listen_fd = -1;

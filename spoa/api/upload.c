@@ -1,47 +1,41 @@
 #include "api/upload.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "api/image_file.h"
+#include "api/image_json.h"
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/sv.h"
 
-#define PART_PREFIX  ".part-"
-#define NAME_MAX_LEN (sizeof(PART_PREFIX) + UPLOAD_ID_SIZE + 8)
-#define FOLDER_MODE  0750
-#define FILE_MODE    0640
+#define FOLDER_MODE 0750
+/* An upload whose length is not known reserves so much at a time. */
+#define RESERVE_STEP (UINT64_C(1024) * 1024)
+/* The kernel begins to write while more bytes come, so that the fsync at the end waits for the last of them alone. */
+#define FLUSH_STEP (UINT64_C(4) * 1024 * 1024)
 
-static const int open_folder_flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-
-static void hex(const uint8_t *in, size_t n, char *out)
+enum err uploads_open(struct uploads *store, const struct uploads_rules *rules)
 {
-	static const char digits[] = "0123456789abcdef";
-
-	for (size_t i = 0; i < n; i++) {
-		out[2 * i] = digits[in[i] >> 4];
-		out[2 * i + 1] = digits[in[i] & 15];
-	}
-	out[2 * n] = '\0';
-}
-
-enum err uploads_open(struct uploads *store, const char *path, uint64_t max_size)
-{
-	store->max_size = max_size;
-	if (mkdir(path, FOLDER_MODE) != 0 && errno != EEXIST) {
-		store->dir_fd = -1;
+	*store = (struct uploads){ .dir_fd = -1,
+		                   .max_size = rules->max_size,
+		                   .max_pixels = rules->max_pixels,
+		                   .allow_svg = rules->allow_svg };
+	enum err err = image_id_key(&store->id_key, sv_str(rules->pepper));
+	if (err != ERR_OK)
+		return err;
+	store->storage = storage_new(rules->settle_ns);
+	if (store->storage == NULL)
+		return ERR_NOMEM;
+	if (mkdir(rules->dir, FOLDER_MODE) != 0 && errno != EEXIST)
 		return ERR_IO;
-	}
 	/* The operator's path may be a symbolic link; what stands inside may not. */
-	store->dir_fd = open(path, open_folder_flags & ~O_NOFOLLOW);
+	store->dir_fd = open(rules->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return store->dir_fd >= 0 ? ERR_OK : ERR_IO;
 }
 
@@ -50,54 +44,8 @@ void uploads_close(struct uploads *store)
 	if (store->dir_fd >= 0)
 		close(store->dir_fd);
 	store->dir_fd = -1;
-}
-
-/* Takes ownership of fd. */
-static size_t clean_folder(int fd, int64_t older_than)
-{
-	size_t removed = 0;
-	struct dirent *entry;
-	struct stat st;
-
-	DIR *dir = fdopendir(fd);
-	if (dir == NULL) {
-		close(fd);
-		return 0;
-	}
-	while ((entry = readdir(dir)) != NULL) {
-		if (!sv_starts(sv_str(entry->d_name), SV(PART_PREFIX)))
-			continue;
-		if (fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode))
-			continue;
-		if (st.st_mtime < older_than && unlinkat(dirfd(dir), entry->d_name, 0) == 0)
-			removed++;
-	}
-	closedir(dir);
-	return removed;
-}
-
-size_t uploads_clean(const struct uploads *store, int64_t older_than, bool (*stop)(void))
-{
-	size_t removed = 0;
-	struct dirent *entry;
-	uint64_t user;
-
-	int fd = openat(store->dir_fd, ".", open_folder_flags);
-	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-	if (dir == NULL) {
-		if (fd >= 0)
-			close(fd);
-		return 0;
-	}
-	while ((stop == NULL || !stop()) && (entry = readdir(dir)) != NULL) {
-		if (sv_to_u64(sv_str(entry->d_name), &user) != ERR_OK)
-			continue;
-		int folder = openat(store->dir_fd, entry->d_name, open_folder_flags);
-		if (folder >= 0)
-			removed += clean_folder(folder, older_than);
-	}
-	closedir(dir);
-	return removed;
+	storage_free(store->storage);
+	store->storage = NULL;
 }
 
 void upload_init(struct upload *up)
@@ -107,7 +55,7 @@ void upload_init(struct upload *up)
 
 bool upload_is_open(const struct upload *up)
 {
-	return up->folder_fd >= 0;
+	return up->account != NULL;
 }
 
 /* Leaves the file alone and errno as it was. */
@@ -120,65 +68,71 @@ static void upload_close(struct upload *up)
 	if (up->folder_fd >= 0)
 		close(up->folder_fd);
 	EVP_MD_CTX_free(up->sha);
+	if (up->account != NULL) {
+		storage_release(up->account, up->reserved);
+		storage_close(up->store->storage, up->account);
+	}
 	upload_init(up);
 	errno = saved;
 }
 
-static void part_name(const struct upload *up, char name[NAME_MAX_LEN])
+static enum err open_all(struct upload *up, uint64_t want, uint64_t least, struct storage_use *use)
 {
-	snprintf(name, NAME_MAX_LEN, PART_PREFIX "%s", up->id);
-}
-
-/* The user's folder, made when it is missing; -1 and errno on an error. */
-static int open_folder(const struct uploads *store, uint64_t user)
-{
-	char name[24];
-
-	snprintf(name, sizeof(name), "%" PRIu64, user);
-	int fd = openat(store->dir_fd, name, open_folder_flags);
-	if (fd >= 0 || errno != ENOENT)
-		return fd;
-	if (mkdirat(store->dir_fd, name, FOLDER_MODE) != 0 && errno != EEXIST)
-		return -1;
-	/* The folder's own name must outlive a crash too. */
-	if (fsync(store->dir_fd) != 0)
-		return -1;
-	return openat(store->dir_fd, name, open_folder_flags);
-}
-
-enum err upload_begin(struct upload *up, const struct uploads *store, uint64_t user)
-{
-	uint8_t random[16];
-	char name[NAME_MAX_LEN];
-
-	upload_init(up);
-	if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random))
-		return ERR_IO;
-	up->store = store;
-	hex(random, sizeof(random), up->id);
+	up->account = storage_open(up->store->storage, up->user);
+	if (up->account == NULL)
+		return ERR_NOMEM;
 	up->sha = EVP_MD_CTX_new();
-	if (up->sha == NULL || EVP_DigestInit_ex(up->sha, EVP_sha256(), NULL) != 1) {
-		upload_close(up);
+	if (up->sha == NULL || EVP_DigestInit_ex(up->sha, EVP_sha256(), NULL) != 1)
 		return ERR_CRYPTO;
-	}
-	up->folder_fd = open_folder(store, user);
-	part_name(up, name);
-	if (up->folder_fd >= 0)
-		up->fd = openat(up->folder_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, FILE_MODE);
-	if (up->fd < 0) {
-		upload_close(up);
+	up->folder_fd = user_folder_make(up->store->dir_fd, up->user);
+	if (up->folder_fd < 0)
 		return ERR_IO;
-	}
-	return ERR_OK;
+	uint64_t got;
+	enum err err = storage_reserve(up->account, up->folder_fd, up->limit, want, least, clock_mono_ns(), &got, use);
+	if (err != ERR_OK)
+		return err;
+	up->reserved = got;
+	up->fd = part_create(up->folder_fd, up->part);
+	return up->fd >= 0 ? ERR_OK : ERR_IO;
 }
 
-enum err upload_write(struct upload *up, const void *data, size_t len)
+enum err upload_begin(struct upload *up, const struct uploads *store, uint64_t user, uint64_t limit, uint64_t want,
+                      uint64_t least, struct storage_use *use)
+{
+	upload_init(up);
+	up->store = store;
+	up->user = user;
+	up->limit = limit;
+	enum err err = open_all(up, want, least, use);
+	if (err != ERR_OK)
+		upload_close(up);
+	return err;
+}
+
+/* Of a length that was not told, or a form of which only what is left was reserved. */
+static enum err reserve_more(struct upload *up, uint64_t need, struct storage_use *use)
+{
+	uint64_t got;
+
+	enum err err = storage_reserve(up->account, up->folder_fd, up->limit, need > RESERVE_STEP ? need : RESERVE_STEP,
+	                               need, clock_mono_ns(), &got, use);
+	if (err == ERR_OK)
+		up->reserved += got;
+	return err;
+}
+
+enum err upload_write(struct upload *up, const void *data, size_t len, struct storage_use *use)
 {
 	const char *p = data;
 
 	CHECK(upload_is_open(up));
 	if (len > up->store->max_size - up->bytes)
 		return ERR_RANGE;
+	if (len > up->reserved - up->bytes) {
+		enum err err = reserve_more(up, len - (up->reserved - up->bytes), use);
+		if (err != ERR_OK)
+			return err;
+	}
 	if (EVP_DigestUpdate(up->sha, data, len) != 1)
 		return ERR_CRYPTO;
 	up->bytes += len;
@@ -191,30 +145,25 @@ enum err upload_write(struct upload *up, const void *data, size_t len)
 		p += n;
 		len -= (size_t)n;
 	}
+	if (up->bytes - up->flushed >= FLUSH_STEP) {
+		/* A hint: whether the bytes are on the disk, the fsync says. */
+		sync_file_range(up->fd, (off_t)up->flushed, (off_t)(up->bytes - up->flushed), SYNC_FILE_RANGE_WRITE);
+		up->flushed = up->bytes;
+	}
 	return ERR_OK;
 }
 
-static enum err probe_file(const struct upload *up, struct image_info *image)
-{
-	if (up->bytes == 0)
-		return ERR_UNSUPPORTED;
-	void *map = mmap(NULL, up->bytes, PROT_READ, MAP_PRIVATE, up->fd, 0);
-	if (map == MAP_FAILED)
-		return ERR_IO;
-	enum err err = image_probe(map, up->bytes, image);
-	munmap(map, up->bytes);
-	return err;
-}
-
-/* Some file systems have no RENAME_NOREPLACE; a hard link does not replace either. */
+/* Some file systems have no RENAME_NOREPLACE; a hard link does not replace either. ERR_EXISTS: there is such a file. */
 static enum err rename_new(int folder, const char *from, const char *to)
 {
 	if (renameat2(folder, from, folder, to, RENAME_NOREPLACE) == 0)
 		return ERR_OK;
+	if (errno == EEXIST)
+		return ERR_EXISTS;
 	if (errno != EINVAL && errno != ENOSYS)
 		return ERR_IO;
 	if (linkat(folder, from, folder, to, 0) != 0)
-		return ERR_IO;
+		return errno == EEXIST ? ERR_EXISTS : ERR_IO;
 	if (unlinkat(folder, from, 0) == 0)
 		return ERR_OK;
 	/* Under both names, and refused: the client must not find it later. */
@@ -224,35 +173,83 @@ static enum err rename_new(int folder, const char *from, const char *to)
 	return ERR_IO;
 }
 
+/*
+ * A file of this name has this content: names follow from contents, and a file gets its name whole. ERR_IO: something
+ * else stands there, that nobody but the operator can have put there.
+ */
+static enum err is_same(const struct upload *up, const char *name)
+{
+	struct stat st;
+
+	if (fstatat(up->folder_fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+		return errno == ENOENT ? ERR_NOT_FOUND : ERR_IO;
+	if (S_ISREG(st.st_mode) && (uint64_t)st.st_size == up->bytes)
+		return ERR_OK;
+	errno = EEXIST;
+	return ERR_IO;
+}
+
+/* Gives the file its name, once its bytes are on the disk, or finds that it is there: then nothing needs to be synced.
+ */
+static enum err take_name(struct upload *up, const char *name, bool *existed)
+{
+	bool there = is_same(up, name) == ERR_OK;
+
+	if (!there && fsync(up->fd) != 0)
+		return ERR_IO;
+	storage_lock(up->account);
+	enum err err = is_same(up, name);
+	*existed = err == ERR_OK;
+	if (err == ERR_NOT_FOUND) {
+		/* It may have been deleted since the first look. */
+		err = there && fsync(up->fd) != 0 ? ERR_IO : rename_new(up->folder_fd, up->part, name);
+		/* By another process, the one that this one takes over from. */
+		if (err == ERR_EXISTS) {
+			err = is_same(up, name) == ERR_OK ? ERR_OK : ERR_IO;
+			*existed = err == ERR_OK;
+		}
+	}
+	storage_unlock(up->account, err == ERR_OK && !*existed ? up->bytes : 0, 0, up->reserved);
+	up->reserved = 0;
+	return err;
+}
+
+static enum err check_image(const struct upload *up, struct upload_result *out)
+{
+	unsigned flags = IMAGE_FILE_COUNT | (up->store->allow_svg ? IMAGE_FILE_SVG : 0);
+	uint64_t max = up->store->max_pixels;
+
+	enum err err = image_file_probe(up->fd, up->bytes, flags, &out->image, &out->why);
+	if (err == ERR_RANGE)
+		out->why = "The SVG is larger than an SVG may be.";
+	if (err != ERR_OK || max == 0 || image_pixels(&out->image) <= max)
+		return err;
+	out->pixels = image_pixels(&out->image);
+	return ERR_RANGE;
+}
+
 static enum err commit(struct upload *up, struct upload_result *out)
 {
-	char from[NAME_MAX_LEN];
-	char to[NAME_MAX_LEN];
-	uint8_t digest[32];
+	char name[IMAGE_NAME_SIZE];
+	uint8_t digest[HMAC_SHA256_SIZE];
 	unsigned digest_len = 0;
 
-	enum err err = probe_file(up, &out->image);
+	enum err err = check_image(up, out);
 	if (err != ERR_OK)
 		return err;
 	if (EVP_DigestFinal_ex(up->sha, digest, &digest_len) != 1 || digest_len != sizeof(digest))
 		return ERR_CRYPTO;
-	hex(digest, sizeof(digest), out->sha256);
-	memcpy(out->id, up->id, sizeof(out->id));
-	out->bytes = up->bytes;
-	if (fsync(up->fd) != 0)
-		return ERR_IO;
-	part_name(up, from);
-	snprintf(to, sizeof(to), "%s.%s", up->id, image_extension(out->image.type));
-	err = rename_new(up->folder_fd, from, to);
+	hex_encode(digest, sizeof(digest), out->sha256);
+	err = image_id_make(&up->store->id_key, up->user, digest, out->id);
 	if (err != ERR_OK)
 		return err;
-	if (fsync(up->folder_fd) != 0) {
-		int saved = errno;
-		unlinkat(up->folder_fd, to, 0);
-		errno = saved;
-		return ERR_IO;
-	}
-	return ERR_OK;
+	out->bytes = up->bytes;
+	image_name(out->id, out->image.type, name);
+	err = take_name(up, name, &out->existed);
+	if (err != ERR_OK)
+		return err;
+	/* Also for a file that was there: whoever made it may not have come to this line yet. */
+	return fsync(up->folder_fd) == 0 ? ERR_OK : ERR_IO;
 }
 
 enum err upload_commit(struct upload *up, struct upload_result *out)
@@ -260,7 +257,7 @@ enum err upload_commit(struct upload *up, struct upload_result *out)
 	CHECK(upload_is_open(up));
 	*out = (struct upload_result){ 0 };
 	enum err err = commit(up, out);
-	if (err == ERR_OK)
+	if (err == ERR_OK && !out->existed)
 		upload_close(up);
 	else
 		upload_abort(up);
@@ -269,31 +266,24 @@ enum err upload_commit(struct upload *up, struct upload_result *out)
 
 void upload_abort(struct upload *up)
 {
-	char name[NAME_MAX_LEN];
 	int saved = errno;
 
 	if (!upload_is_open(up))
 		return;
-	part_name(up, name);
-	unlinkat(up->folder_fd, name, 0);
+	unlinkat(up->folder_fd, up->part, 0);
 	errno = saved;
 	upload_close(up);
 }
 
 char *upload_result_json(const struct upload_result *r)
 {
-	char source[64];
-	char url[96];
+	json_t *doc = image_json(r->id, r->image.type, r->bytes);
 
-	snprintf(source, sizeof(source), "local:///%s.%s", r->id, image_extension(r->image.type));
-	snprintf(url, sizeof(url), "/img/unsafe/plain/%s", source);
-	json_t *doc = json_pack("{s:s, s:s, s:s, s:I, s:s, s:s, s:I, s:I}", "id", r->id, "source", source, "url", url,
-	                        "bytes", (json_int_t)r->bytes, "content_type", image_content_type(r->image.type),
-	                        "sha256", r->sha256, "width", (json_int_t)r->image.width, "height",
-	                        (json_int_t)r->image.height);
 	if (doc == NULL)
 		return NULL;
-	char *text = json_dumps(doc, JSON_COMPACT);
+	if (json_object_set_new(doc, "sha256", json_string(r->sha256)) == 0 &&
+	    image_json_size(doc, r->image.width, r->image.height))
+		return image_json_text(doc);
 	json_decref(doc);
-	return text;
+	return NULL;
 }

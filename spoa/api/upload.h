@@ -2,10 +2,14 @@
  * The upload store: files of uploads.dir/<user id>/<image id>.<ext>, one upload at a time from its first byte to its
  * name. It knows nothing of HTTP.
  *
- * Bytes go to `.part-<image id>` in the user's folder and through SHA-256. A commit reads the image header from the
- * file, syncs the file, gives it its name without ever replacing another, and syncs the folder: what was answered with
- * 200 is on the disk. Everything else leaves no file behind, but for a crash; uploads_clean() removes those leftovers.
- * Folders are made 0750 and files 0640 less the umask, so that an image server in the same group can read them.
+ * Bytes go to a temporary file in the user's folder (user_folder.h) and through SHA-256. A commit reads the image
+ * header from the file, syncs the file, gives it the name that follows from its content (image_id.h) without ever
+ * replacing another, and syncs the folder: what was answered with 200 is on the disk. When a file has that name
+ * already, the same content is there, and that one is the result. Everything else leaves no file behind, but for a
+ * crash; parts_clean() removes those leftovers. Folders are made 0750 and files 0640 less the umask, so that an image
+ * server in the same group can read them.
+ *
+ * Storage (storage.h) is reserved before the first byte, and what was not needed is given back at the end.
  *
  * Calls block on the disk. Different uploads may be used by different threads at once, one upload by one at a time.
  */
@@ -16,56 +20,85 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "api/image_id.h"
 #include "api/image_probe.h"
+#include "api/storage.h"
+#include "api/user_folder.h"
 #include "base/err.h"
-
-/* 128 random bits in lower-case hex, and NUL */
-#define UPLOAD_ID_SIZE 33
+#include "base/hmac.h"
 
 struct uploads {
 	int dir_fd;
-	uint64_t max_size; /* the most bytes of one file */
+	uint64_t max_size;   /* the most bytes of one file */
+	uint64_t max_pixels; /* of width x height x frames; 0: no limit */
+	bool allow_svg;
+	struct hmac_sha256 id_key;
+	struct storage *storage;
+};
+
+struct uploads_rules {
+	const char *dir;
+	const char *pepper; /* of the ids, not empty */
+	uint64_t max_size;
+	uint64_t max_pixels;
+	bool allow_svg;
+	uint64_t settle_ns; /* see storage_new() */
 };
 
 struct upload {
 	const struct uploads *store;
-	int folder_fd; /* of the user; -1 when the upload is not open */
-	int fd;
+	struct storage_account *account; /* NULL when the upload is not open */
+	uint64_t user;
+	uint64_t limit; /* of the user's storage, 0: none */
+	uint64_t reserved;
 	uint64_t bytes;
+	uint64_t flushed; /* bytes that the kernel was told to write */
+	int folder_fd;
+	int fd;
 	EVP_MD_CTX *sha;
-	char id[UPLOAD_ID_SIZE];
+	char part[PART_NAME_SIZE];
 };
 
 struct upload_result {
-	char id[UPLOAD_ID_SIZE];
+	char id[IMAGE_ID_SIZE];
 	uint64_t bytes;
 	struct image_info image;
 	char sha256[65]; /* lower-case hex */
+	bool existed;    /* the same content was there */
+	const char *why; /* of a refusal: a static text for the client, or NULL */
+	uint64_t pixels; /* of a refusal for its size in pixels, else 0 */
 };
 
-/* Opens the folder `path` and makes it when it is missing (its parent must exist). ERR_IO: errno says why. */
-MUST_CHECK enum err uploads_open(struct uploads *store, const char *path, uint64_t max_size);
-void uploads_close(struct uploads *store);
-
 /*
- * Removes the temporary files that were last written before older_than (seconds since 1970). Ends early when stop()
- * says so; stop may be NULL. Returns how many were removed.
+ * Opens the folder and makes it when it is missing (its parent must exist). ERR_IO: errno says why. ERR_NOMEM,
+ * ERR_CRYPTO. uploads_close() is allowed in any case.
  */
-size_t uploads_clean(const struct uploads *store, int64_t older_than, bool (*stop)(void));
+MUST_CHECK enum err uploads_open(struct uploads *store, const struct uploads_rules *rules);
+void uploads_close(struct uploads *store);
 
 /* An upload that is not open: upload_abort() does nothing to it. */
 void upload_init(struct upload *up);
 
-/* Opens the temporary file, and makes the user's folder. ERR_IO (errno), ERR_CRYPTO; then *up is not open. */
-MUST_CHECK enum err upload_begin(struct upload *up, const struct uploads *store, uint64_t user);
+/*
+ * Reserves `want` bytes of the user's storage limit (0: none), or what is left when that is at least `least`; opens the
+ * temporary file, and makes the user's folder. ERR_REFUSED: the limit, *use says what is used. ERR_IO (errno),
+ * ERR_NOMEM, ERR_CRYPTO. On an error *up is not open.
+ */
+MUST_CHECK enum err upload_begin(struct upload *up, const struct uploads *store, uint64_t user, uint64_t limit,
+                                 uint64_t want, uint64_t least, struct storage_use *use);
 bool upload_is_open(const struct upload *up);
 
-/* ERR_RANGE: more than max_size in all. ERR_IO: errno says why. The upload stays open: abort it. */
-MUST_CHECK enum err upload_write(struct upload *up, const void *data, size_t len);
+/*
+ * ERR_RANGE: more than max_size in all. ERR_REFUSED: more than was reserved, and the limit does not leave more. ERR_IO:
+ * errno says why. The upload stays open: abort it.
+ */
+MUST_CHECK enum err upload_write(struct upload *up, const void *data, size_t len, struct storage_use *use);
 
 /*
- * Ends the upload: it is not open afterwards, whatever the result. ERR_UNSUPPORTED and ERR_INVALID: see image_probe();
- * ERR_IO: errno says why; ERR_CRYPTO. No file is left on an error.
+ * Ends the upload: it is not open afterwards, whatever the result. ERR_UNSUPPORTED and ERR_INVALID: see image_file.h;
+ * ERR_RANGE: too many pixels, or an SVG that is too large; ERR_IO: errno says why; ERR_CRYPTO. No file is left on an
+ * error, but for one: when the folder cannot be synced, the file stays, since another upload of the same content may
+ * have been told that it is there.
  */
 MUST_CHECK enum err upload_commit(struct upload *up, struct upload_result *out);
 

@@ -48,7 +48,7 @@ static enum err probe(const uint8_t *data, size_t len, struct image_info *out)
 	if (len > 0)
 		memcpy(copy, data, len);
 	*out = (struct image_info){ .width = UNTOUCHED };
-	enum err err = image_probe(copy, len, out);
+	enum err err = image_probe(copy, len, len, out);
 	free(copy);
 	return err;
 }
@@ -247,9 +247,78 @@ static void test_names(void **state)
 	}
 }
 
+/* A PNG's chunk, with a checksum that nobody looks at. */
+#define ACTL                     \
+	"\0\0\0\x08"             \
+	"acTL\0\0\0\x07\0\0\0\0" \
+	"crc!"
+#define PNG                                      \
+	"\x89PNG\r\n\x1a\n\0\0\0\x0d"            \
+	"IHDR\0\0\x40\0\0\0\x20\0\x08\x02\0\0\0" \
+	"crc!"
+#define IDAT         \
+	"\0\0\0\x01" \
+	"IDAT"       \
+	"xcrc!"
+#define WEBP(flags)  "RIFF....WEBPVP8X\x0a\0\0\0" flags "\0\0\0\xff\x3f\0\xff\x3f\0"
+#define ANMF         "ANMF\x03\0\0\0abc\0"
+#define GIF(w, h)    "GIF89a" w h "\x80\0\0rgbrgb"
+#define GIF_EXT      "\x21\xff\x02xx\0"
+#define GIF_AT(size) "\x2c\x01\0\x02\0" size "\x80rgbrgb\x02\x01x\0"
+
+static void test_frames(void **state)
+{
+	static const struct {
+		const uint8_t *data;
+		size_t len;
+		uint32_t frames, width, height;
+	} rows[] = {
+		{ BYTES(PNG IDAT), 1, 0x4000, 0x2000 },
+		{ BYTES(PNG "\0\0\0\0tEXtcrc!" ACTL IDAT), 7, 0x4000, 0x2000 },
+		/* behind the picture it is none */
+		{ BYTES(PNG IDAT ACTL), 1, 0x4000, 0x2000 },
+		{ BYTES(PNG "\xff\xff\xff\xfftEXt" ACTL), 1, 0x4000, 0x2000 },
+		{ BYTES(WEBP("\x02") ANMF "EXIF\0\0\0\0" ANMF ANMF), 3, 0x4000, 0x4000 },
+		{ BYTES(WEBP("\x10") ANMF ANMF), 1, 0x4000, 0x4000 },
+		{ BYTES(WEBP("\x02") "ANIM\xff\xff\xff\xff" ANMF), 1, 0x4000, 0x4000 },
+		{ BYTES(GIF("\x0a\0", "\x0a\0") GIF_EXT GIF_AT("\x05\0\x05\0") ";"), 1, 10, 10 },
+		{ BYTES(GIF("\x0a\0", "\x0a\0") GIF_AT("\0\x10\x05\0") GIF_EXT GIF_AT("\0\xff\0\xff") ";"), 2, 0x1001,
+		  10 },
+		{ BYTES(GIF("\x0a\0", "\x0a\0") GIF_AT("\x05\0\0\x10") "junk"), 1, 10, 0x1002 },
+	};
+	struct image_info info;
+	(void)state;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		assert_int_equal(probe(rows[i].data, rows[i].len, &info), ERR_OK);
+		assert_int_equal(info.frames, rows[i].frames);
+		assert_int_equal(info.width, rows[i].width);
+		assert_int_equal(info.height, rows[i].height);
+		assert_false(info.cut);
+	}
+	/* of a larger file: what is counted may not be all */
+	assert_int_equal(image_probe(BYTES(WEBP("\x02") ANMF "ANMF\xff\0\0\0"), 1000, &info), ERR_OK);
+	assert_int_equal(info.frames, 2);
+	assert_true(info.cut);
+}
+
+static void test_pixels(void **state)
+{
+	struct image_info info = { .width = UINT32_MAX, .height = UINT32_MAX, .frames = 1 };
+	(void)state;
+
+	assert_true(image_pixels(&info) == (uint64_t)UINT32_MAX * UINT32_MAX);
+	info.frames = 2;
+	assert_true(image_pixels(&info) == UINT64_MAX);
+	info = (struct image_info){ .width = 2, .height = 3, .frames = 5 };
+	assert_int_equal(image_pixels(&info), 30);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_frames),
+		cmocka_unit_test(test_pixels),
 		cmocka_unit_test(test_files),
 		cmocka_unit_test(test_every_truncation),
 		cmocka_unit_test(test_every_changed_byte),

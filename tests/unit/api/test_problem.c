@@ -33,6 +33,7 @@ static void test_every_code(void **state)
 		{ PROBLEM_TOO_LARGE, "too_large", 413 },
 		{ PROBLEM_TYPE_UNSUPPORTED, "type_unsupported", 415 },
 		{ PROBLEM_UNAVAILABLE, "unavailable", 503 },
+		{ PROBLEM_QUOTA_STORAGE, "quota_storage", 507 },
 	};
 	(void)state;
 

@@ -1,143 +1,6 @@
 /* LDFLAGS: -Wl,--wrap=write */
 /* The whole service over a unix socket: raw HTTP in, the answer and the folder checked. */
-#include "api/folder.h"
-
-#include <errno.h>
-#include <linux/sockios.h>
-#include <pthread.h>
-#include <sched.h>
-#include <stdbool.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-
-#include "api/server.h"
-
-#define USER_DIR   "7"
-#define MAX_SIZE   8192
-#define TOKEN      "the-token"
-#define ANSWER_MAX 8192
-#define WAIT_MS    10000
-#define PROXY      "Host: x\r\nX-GW-User: 7\r\nX-GW-Scopes: read,upload\r\nX-GW-Token: " TOKEN "\r\nX-Request-ID: id-1\r\n"
-
-static struct folder folder;
-static struct uploads store;
-static struct server *server;
-static struct sockaddr_un address;
-static uint8_t gif[4096];
-static size_t gif_len;
-static int write_errno; /* of writes to regular files, when not 0 */
-
-static const struct request_env env = { .uploads = &store, .token = TOKEN };
-
-ssize_t __real_write(int fd, const void *buf, size_t n);
-ssize_t __wrap_write(int fd, const void *buf, size_t n);
-
-ssize_t __wrap_write(int fd, const void *buf, size_t n)
-{
-	struct stat st;
-
-	if (write_errno != 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
-		errno = write_errno;
-		return -1;
-	}
-	return __real_write(fd, buf, n);
-}
-
-static int setup(void **state)
-{
-	(void)state;
-	write_errno = 0;
-	folder_make(&folder);
-	assert_int_equal(uploads_open(&store, folder.path, MAX_SIZE), ERR_OK);
-	gif_len = file_read(GIF_FILE, gif, sizeof(gif));
-	address = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s/sock", folder.path);
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	assert_true(fd >= 0);
-	assert_int_equal(bind(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
-	assert_int_equal(listen(fd, 64), 0);
-	assert_int_equal(server_new(&server, fd, &env, 30), ERR_OK);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	server_free(server);
-	server = NULL;
-	uploads_close(&store);
-	folder_remove(&folder);
-	return 0;
-}
-
-static int dial(void)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct timeval limit = { .tv_sec = WAIT_MS / 1000 };
-
-	assert_true(fd >= 0);
-	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)), 0);
-	if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) != 0) {
-		close(fd);
-		return -1;
-	}
-	return fd;
-}
-
-static void put(int fd, const void *data, size_t len)
-{
-	const char *p = data;
-
-	while (len > 0) {
-		ssize_t n = send(fd, p, len, MSG_NOSIGNAL);
-		assert_true(n > 0);
-		p += n;
-		len -= (size_t)n;
-	}
-}
-
-/* Until the server has read everything that was sent. */
-static void wait_read(int fd)
-{
-	int left;
-
-	do {
-		sched_yield();
-		assert_int_equal(ioctl(fd, SIOCOUTQ, &left), 0);
-	} while (left > 0);
-}
-
-/* Reads to the end of the connection, as a string. */
-static void get(int fd, char answer[ANSWER_MAX])
-{
-	size_t n = 0;
-	ssize_t got;
-
-	while ((got = recv(fd, answer + n, ANSWER_MAX - 1 - n, 0)) > 0)
-		n += (size_t)got;
-	answer[n] = '\0';
-	close(fd);
-}
-
-static void assert_has(const char *answer, const char *what)
-{
-	if (strstr(answer, what) == NULL)
-		fail_msg("no \"%s\" in: %s", what, answer);
-}
-
-/* Sends a request with the given head (no empty line) and body, on a connection of its own. */
-static void ask(const char *head, const void *body, size_t len, char answer[ANSWER_MAX])
-{
-	char text[1024];
-
-	int fd = dial();
-	assert_true(fd >= 0);
-	snprintf(text, sizeof(text), "%sConnection: close\r\nContent-Length: %zu\r\n\r\n", head, len);
-	put(fd, text, strlen(text));
-	put(fd, body, len);
-	get(fd, answer);
-}
+#include "api/service.h"
 
 static void assert_problem(const char *answer, int status, const char *code)
 {
@@ -178,7 +41,7 @@ static void test_raw(void **state)
 	assert_memory_equal(stored, gif, gif_len);
 	/* what curl --data-binary says of itself does not make it a form */
 	ask(POST "Content-Type: application/x-www-form-urlencoded\r\n", gif, gif_len, answer);
-	assert_stored(answer, 2);
+	assert_stored(answer, 1);
 }
 
 static void test_chunked_and_keep_alive(void **state)
@@ -197,7 +60,7 @@ static void test_chunked_and_keep_alive(void **state)
 	put(fd, text, strlen(text));
 	put(fd, gif, gif_len);
 	get(fd, answer);
-	assert_stored(answer, 2);
+	assert_stored(answer, 1);
 	assert_has(strstr(answer, "200 OK") + 1, "200 OK");
 }
 
@@ -303,7 +166,7 @@ static void test_multipart_split_at_every_byte(void **state)
 		wait_read(fd);
 		put(fd, f.text + at, f.len - at);
 		get(fd, answer);
-		assert_stored(answer, at + 1);
+		assert_stored(answer, 1);
 		assert_has(answer, "\"bytes\":26,");
 		/* every split gives the same bytes */
 		const char *sha = strstr(answer, "\"sha256\":");
@@ -404,6 +267,93 @@ static void test_too_large_while_streaming(void **state)
 	assert_problem(answer, 413, "too_large");
 }
 
+#define LIMITED(n) POST "X-GW-Storage-Limit: " n "\r\n"
+
+/* The limit that comes with the request, for what the folder holds and for what comes. */
+static void test_storage_limit(void **state)
+{
+	static struct form f;
+	char answer[ANSWER_MAX];
+	char head[1024];
+	(void)state;
+
+	ask(LIMITED("100"), gif, gif_len, answer);
+	assert_problem(answer, 507, "quota_storage");
+	assert_has(answer, "0 of 100 bytes are used");
+	ask(LIMITED("many"), gif, gif_len, answer);
+	assert_problem(answer, 503, "unavailable");
+	/* a form that is longer than the limit, with a file that is not */
+	f.len = 0;
+	form_part(&f, "file", gif, gif_len);
+	form_end(&f);
+	snprintf(head, sizeof(head), POST FORM "X-GW-Storage-Limit: %zu\r\n", gif_len - 1);
+	ask(head, f.text, f.len, answer);
+	assert_problem(answer, 507, "quota_storage");
+	snprintf(head, sizeof(head), POST FORM "X-GW-Storage-Limit: %zu\r\n", gif_len);
+	ask(head, f.text, f.len, answer);
+	assert_stored(answer, 1);
+	/* full: not one byte more; 0 is no limit */
+	snprintf(head, sizeof(head), POST "X-GW-Storage-Limit: %zu\r\n", gif_len);
+	ask(head, "x", 1, answer);
+	assert_has(answer, "HTTP/1.1 507 ");
+	ask(LIMITED("0"), gif, gif_len, answer);
+	assert_stored(answer, 1);
+}
+
+/* Without a length nothing can be reserved: the bytes decide. */
+static void test_storage_limit_while_streaming(void **state)
+{
+	static uint8_t zeros[6000];
+	char answer[ANSWER_MAX];
+	char text[1024];
+	(void)state;
+
+	int fd = dial();
+	snprintf(text, sizeof(text), LIMITED("5999") "Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n%zx\r\n",
+	         sizeof(zeros));
+	put(fd, text, strlen(text));
+	put(fd, zeros, sizeof(zeros));
+	put(fd, "\r\n0\r\n\r\n", 7);
+	get(fd, answer);
+	assert_problem(answer, 507, "quota_storage");
+}
+
+/* A refusal for its storage comes before a body that waits to be sent. */
+static void test_storage_limit_expect(void **state)
+{
+	char answer[ANSWER_MAX];
+	(void)state;
+
+	int fd = dial();
+	const char *head = LIMITED("99") "Expect: 100-continue\r\nContent-Length: 100\r\n\r\n";
+	put(fd, head, strlen(head));
+	get(fd, answer);
+	assert_problem(answer, 507, "quota_storage");
+	assert_null(strstr(answer, "HTTP/1.1 100"));
+}
+
+static void test_too_many_pixels(void **state)
+{
+	char answer[ANSWER_MAX];
+	(void)state;
+
+	memcpy(gif + 6, "\xff\xff\xff\xff", 4);
+	ask(POST, gif, gif_len, answer);
+	assert_problem(answer, 413, "too_large");
+	assert_has(answer, "65535 x 65535 pixels in 1 frame; at most 100000 pixels");
+}
+
+static void test_svg_is_refused(void **state)
+{
+	static const char svg[] = "<svg xmlns='http://www.w3.org/2000/svg'/>";
+	char answer[ANSWER_MAX];
+	(void)state;
+
+	ask(POST, svg, sizeof(svg) - 1, answer);
+	assert_problem(answer, 415, "type_unsupported");
+	assert_has(answer, "SVG images are not taken here.");
+}
+
 static void test_requests_refused(void **state)
 {
 	static const struct {
@@ -414,6 +364,8 @@ static void test_requests_refused(void **state)
 		{ "GET /api/v1/upload HTTP/1.1\r\n" PROXY, 405, "method_not_allowed" },
 		{ "PUT /api/v1/upload HTTP/1.1\r\n" PROXY, 405, "method_not_allowed" },
 		{ "POST /api/v1/uploads HTTP/1.1\r\n" PROXY, 404, "not_found" },
+		{ "POST /api/v1/%75pload HTTP/1.1\r\n" PROXY, 404, "not_found" },
+		{ "POST /api/v1/upload/ HTTP/1.1\r\n" PROXY, 404, "not_found" },
 		{ "POST /healthz HTTP/1.1\r\n" PROXY, 404, "not_found" },
 		{ "POST /api/v1/upload HTTP/1.1\r\nHost: x\r\nX-GW-User: 7\r\nX-GW-Scopes: read\r\nX-GW-Token: " TOKEN
 		  "\r\n",
@@ -544,7 +496,7 @@ static void test_drain_gives_up(void **state)
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, service_setup, service_teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(test_raw),
 		TEST(test_chunked_and_keep_alive),
@@ -555,6 +507,11 @@ int main(void)
 		TEST(test_bad_forms),
 		TEST(test_bodies_refused),
 		TEST(test_too_large_while_streaming),
+		TEST(test_storage_limit),
+		TEST(test_storage_limit_while_streaming),
+		TEST(test_storage_limit_expect),
+		TEST(test_too_many_pixels),
+		TEST(test_svg_is_refused),
 		TEST(test_requests_refused),
 		TEST(test_health),
 		TEST(test_disk_full),

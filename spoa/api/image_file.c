@@ -1,0 +1,82 @@
+#include "api/image_file.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "api/image_svg.h"
+
+#define FIRST_WINDOW (UINT64_C(64) * 1024)
+
+static enum err read_window(int fd, uint8_t *to, size_t n)
+{
+	size_t at = 0;
+
+	while (at < n) {
+		ssize_t got = pread(fd, to + at, n - at, (off_t)at);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0) {
+			errno = got == 0 ? EIO : errno;
+			return ERR_IO;
+		}
+		at += (size_t)got;
+	}
+	return ERR_OK;
+}
+
+static enum err probe(const uint8_t *data, size_t n, uint64_t size, unsigned flags, struct image_info *out,
+                      const char **why)
+{
+	bool known_svg = (flags & IMAGE_FILE_KNOWN) != 0 && out->type == IMAGE_SVG;
+
+	if (known_svg)
+		return image_svg_check(data, n, true, out, why);
+	enum err err = image_probe(data, n, size, out);
+	if (err != ERR_UNSUPPORTED || !image_svg_matches(data, n))
+		return err;
+	if ((flags & IMAGE_FILE_SVG) == 0) {
+		*why = "SVG images are not taken here.";
+		return ERR_UNSUPPORTED;
+	}
+	if (size > IMAGE_FILE_WINDOW)
+		return ERR_RANGE;
+	return n < size ? ERR_INCOMPLETE : image_svg_check(data, n, false, out, why);
+}
+
+/*
+ * The window is private memory, not a mapping of the file: that would kill the process when somebody cuts the file off
+ * meanwhile, and would not come back to the system as surely as this does.
+ */
+static enum err probe_window(int fd, uint64_t size, size_t n, unsigned flags, struct image_info *out, const char **why)
+{
+	uint8_t *window = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (window == MAP_FAILED)
+		return ERR_IO;
+	enum err err = read_window(fd, window, n);
+	if (err == ERR_OK)
+		err = probe(window, n, size, flags, out, why);
+	int saved = errno;
+	munmap(window, n);
+	errno = saved;
+	return err;
+}
+
+enum err image_file_probe(int fd, uint64_t size, unsigned flags, struct image_info *out, const char **why)
+{
+	size_t first = (size_t)(size < FIRST_WINDOW ? size : FIRST_WINDOW);
+	size_t most = (size_t)(size < IMAGE_FILE_WINDOW ? size : IMAGE_FILE_WINDOW);
+
+	*why = NULL;
+	if (size == 0)
+		return ERR_UNSUPPORTED;
+	enum err err = probe_window(fd, size, first, flags, out, why);
+	bool more = err == ERR_INVALID || err == ERR_INCOMPLETE ||
+	            (err == ERR_OK && out->cut && (flags & IMAGE_FILE_COUNT) != 0);
+	if (more && most > first) {
+		*why = NULL;
+		err = probe_window(fd, size, most, flags, out, why);
+	}
+	return err;
+}
