@@ -6,7 +6,7 @@
 
 #include "api/image_svg.h"
 
-#define FIRST_WINDOW (UINT64_C(64) * 1024)
+#define SECOND_WINDOW (UINT64_C(64) * 1024)
 
 static enum err read_window(int fd, uint8_t *to, size_t n)
 {
@@ -63,20 +63,38 @@ static enum err probe_window(int fd, uint64_t size, size_t n, unsigned flags, st
 	return err;
 }
 
-enum err image_file_probe(int fd, uint64_t size, unsigned flags, struct image_info *out, const char **why)
+static size_t cut_to(uint64_t size, uint64_t most)
 {
-	size_t first = (size_t)(size < FIRST_WINDOW ? size : FIRST_WINDOW);
-	size_t most = (size_t)(size < IMAGE_FILE_WINDOW ? size : IMAGE_FILE_WINDOW);
+	return (size_t)(size < most ? size : most);
+}
+
+static bool wants_more(enum err err, const struct image_info *image, unsigned flags)
+{
+	return err == ERR_INVALID || err == ERR_INCOMPLETE ||
+	       (err == ERR_OK && image->cut && (flags & IMAGE_FILE_COUNT) != 0);
+}
+
+enum err image_file_probe(int fd, uint64_t size, const uint8_t *first, unsigned flags, struct image_info *out,
+                          const char **why)
+{
+	static const uint64_t windows[] = { SECOND_WINDOW, IMAGE_FILE_WINDOW };
+	uint8_t read[IMAGE_FILE_FIRST];
+	size_t n = cut_to(size, sizeof(read));
+	enum err err = ERR_OK;
 
 	*why = NULL;
 	if (size == 0)
 		return ERR_UNSUPPORTED;
-	enum err err = probe_window(fd, size, first, flags, out, why);
-	bool more = err == ERR_INVALID || err == ERR_INCOMPLETE ||
-	            (err == ERR_OK && out->cut && (flags & IMAGE_FILE_COUNT) != 0);
-	if (more && most > first) {
+	if (first == NULL)
+		err = read_window(fd, read, n);
+	if (err == ERR_OK)
+		err = probe(first != NULL ? first : read, n, size, flags, out, why);
+	for (size_t i = 0; i < sizeof(windows) / sizeof(windows[0]) && n < cut_to(size, windows[i]); i++) {
+		if (!wants_more(err, out, flags))
+			break;
+		n = cut_to(size, windows[i]);
 		*why = NULL;
-		err = probe_window(fd, size, most, flags, out, why);
+		err = probe_window(fd, size, n, flags, out, why);
 	}
 	return err;
 }

@@ -1,5 +1,5 @@
 /*
- * What kind of image an open file is. At most IMAGE_FILE_WINDOW bytes of it are read, and most often 64 KiB, so that a
+ * What kind of image an open file is. At most IMAGE_FILE_WINDOW bytes of it are read, and most often 4 KiB, so that a
  * strange file of any size costs neither memory nor time.
  */
 #pragma once
@@ -15,8 +15,13 @@ enum image_file_flag {
 	IMAGE_FILE_KNOWN = 4, /* out->type says what it is; of an SVG only the size is read */
 };
 
+/* Of most images these are enough. */
+#define IMAGE_FILE_FIRST 4096
+
 /*
- * `size` is that of the file. As image_probe(), and ERR_RANGE: an SVG that is too large; ERR_IO: errno says why. For a
+ * `size` is that of the file, and `first` its first IMAGE_FILE_FIRST bytes (or all of them, when it is shorter); NULL:
+ * they are read. As image_probe(), and ERR_RANGE: an SVG that is too large; ERR_IO: errno says why. For a
  * refused SVG *why gets a static text for the client, else NULL.
  */
-MUST_CHECK enum err image_file_probe(int fd, uint64_t size, unsigned flags, struct image_info *out, const char **why);
+MUST_CHECK enum err image_file_probe(int fd, uint64_t size, const uint8_t *first, unsigned flags,
+                                     struct image_info *out, const char **why);

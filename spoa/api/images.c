@@ -28,7 +28,7 @@ static enum err read_entry(int folder, const char *name, struct image_entry *out
 		return ERR_NOT_FOUND;
 	}
 	image.type = out->type;
-	if (image_file_probe(fd, (uint64_t)st.st_size, IMAGE_FILE_KNOWN, &image, &why) != ERR_OK)
+	if (image_file_probe(fd, (uint64_t)st.st_size, NULL, IMAGE_FILE_KNOWN, &image, &why) != ERR_OK)
 		image.width = image.height = 0;
 	close(fd);
 	memcpy(out->id, name, IMAGE_ID_CHARS);

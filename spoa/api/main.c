@@ -107,7 +107,7 @@ static void serve(struct server *server, const struct settings *s, const struct 
 static int run(const struct settings *s)
 {
 	char error[512];
-	struct uploads uploads = { .dir_fd = -1, .storage = NULL };
+	struct uploads uploads = { .dir_fd = -1 };
 	const struct privileges *owner;
 	struct privileges found;
 	struct server *server = NULL;

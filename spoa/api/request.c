@@ -94,6 +94,27 @@ static bool is_form(struct sv content_type)
 	return sv_split(&content_type, ';', &word) && sv_ieq(sv_trim(word), SV("multipart/form-data"));
 }
 
+/*
+ * MHD takes everything behind "boundary=" for the boundary. Parameters behind it, which some clients send, are cut off:
+ * the header lies in memory of the connection, and is ours to read.
+ */
+static void end_boundary(const char *content_type)
+{
+	char *at = content_type != NULL ? strstr(content_type, "boundary=") : NULL;
+
+	if (at == NULL)
+		return;
+	at += sizeof("boundary=") - 1;
+	char *end = *at == '"' ? strchr(at + 1, '"') : strchr(at, ';');
+	if (end == NULL)
+		return;
+	if (*at == '"')
+		end++;
+	while (*at != '"' && end > at && (end[-1] == ' ' || end[-1] == '\t'))
+		end--;
+	*end = '\0';
+}
+
 /* The answer to an upload that the store did not take. */
 static void refuse_stored(struct request *r, enum err err, const struct storage_use *use)
 {
@@ -109,8 +130,8 @@ static void refuse_stored(struct request *r, enum err err, const struct storage_
 		return;
 	}
 	bool full = err == ERR_IO && (errno == ENOSPC || errno == EDQUOT);
-	log_error("upload: user=%" PRIu64 " request=%s cannot be stored: %s", r->user, r->id,
-	          err == ERR_IO ? strerror(errno) : err_str(err));
+	log_error("upload: cannot be stored: %s: user=%" PRIu64 " request_id=%s",
+	          err == ERR_IO ? strerror(errno) : err_str(err), r->user, r->id);
 	refuse(r, PROBLEM_UNAVAILABLE,
 	       full ? "The server has no room for the upload at the moment."
 	            : "The upload cannot be stored at the moment.");
@@ -163,7 +184,7 @@ static void begin_upload(struct request *r, uint64_t length, bool form)
 	uint64_t want = length < max ? length : max;
 
 	if (text.p != NULL && sv_to_u64(text, &limit) != ERR_OK) {
-		log_error("upload: user=%" PRIu64 " request=%s: X-GW-Storage-Limit is no number", r->user, r->id);
+		log_error("upload: X-GW-Storage-Limit is no number: user=%" PRIu64 " request_id=%s", r->user, r->id);
 		refuse(r, PROBLEM_UNAVAILABLE, "The upload cannot be stored at the moment.");
 		return;
 	}
@@ -193,7 +214,8 @@ static void start_upload(struct request *r)
 		refuse(r, PROBLEM_SCOPE_MISSING, "The API key does not have the scope upload.");
 		return;
 	}
-	bool form = is_form(header(r, "Content-Type"));
+	struct sv type = header(r, "Content-Type");
+	bool form = is_form(type);
 	if (sv_to_u64(header(r, "Content-Length"), &length) != ERR_OK)
 		length = 0;
 	if (length > max + (form ? FORM_EXTRA : 0)) {
@@ -201,6 +223,7 @@ static void start_upload(struct request *r)
 		return;
 	}
 	if (form) {
+		end_boundary(type.p);
 		r->form = MHD_create_post_processor(r->conn, FORM_BUFFER_SIZE, form_piece, r);
 		if (r->form == NULL) {
 			refuse(r, PROBLEM_BAD_REQUEST, "The Content-Type of the form has no valid boundary.");
@@ -284,6 +307,8 @@ bool request_body(struct request *r, const char *data, size_t len)
 /* The answer to a file that is not wanted. */
 static void refuse_image(struct request *r, enum err err, const struct upload_result *result)
 {
+	const struct storage_use none = { 0 };
+
 	if (err == ERR_UNSUPPORTED) {
 		refuse(r, PROBLEM_TYPE_UNSUPPORTED,
 		       result->why != NULL ? result->why : "The file is not a JPEG, PNG, WebP, GIF or AVIF image.");
@@ -301,7 +326,7 @@ static void refuse_image(struct request *r, enum err err, const struct upload_re
 	} else if (err == ERR_RANGE) {
 		refuse(r, PROBLEM_TOO_LARGE, result->why);
 	} else {
-		refuse_stored(r, err, NULL);
+		refuse_stored(r, err, &none);
 	}
 }
 

@@ -31,8 +31,8 @@ enum err images_query_parse(struct sv limit, struct sv after, struct images_quer
 
 static void failed(const struct rest_call *call, struct rest_answer *answer, enum err err)
 {
-	log_error("images: user=%" PRIu64 " request=%s: %s", call->user, call->request_id,
-	          err == ERR_IO ? strerror(errno) : err_str(err));
+	log_error("images: %s: user=%" PRIu64 " request_id=%s", err == ERR_IO ? strerror(errno) : err_str(err),
+	          call->user, call->request_id);
 	rest_refuse(answer, PROBLEM_UNAVAILABLE, "The images cannot be read at the moment.");
 }
 

@@ -15,7 +15,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#define THREADS         4u
+/* One that waits for the disk does nothing else meanwhile. */
+#define THREADS         16u
 #define CONNECTIONS_MAX 512u
 /* Holds the headers, and then pieces of the body on their way to the disk. */
 #define CONNECTION_MEMORY  (size_t)(128 * 1024)

@@ -8,7 +8,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "api/image_file.h"
 #include "api/image_json.h"
 #include "base/check.h"
 #include "base/clock.h"
@@ -18,7 +17,7 @@
 /* An upload whose length is not known reserves so much at a time. */
 #define RESERVE_STEP (UINT64_C(1024) * 1024)
 /* The kernel begins to write while more bytes come, so that the fsync at the end waits for the last of them alone. */
-#define FLUSH_STEP (UINT64_C(4) * 1024 * 1024)
+#define FLUSH_STEP (UINT64_C(8) * 1024 * 1024)
 
 enum err uploads_open(struct uploads *store, const struct uploads_rules *rules)
 {
@@ -30,7 +29,8 @@ enum err uploads_open(struct uploads *store, const struct uploads_rules *rules)
 	if (err != ERR_OK)
 		return err;
 	store->storage = storage_new(rules->settle_ns);
-	if (store->storage == NULL)
+	store->buffers = buffers_new();
+	if (store->storage == NULL || store->buffers == NULL)
 		return ERR_NOMEM;
 	if (mkdir(rules->dir, FOLDER_MODE) != 0 && errno != EEXIST)
 		return ERR_IO;
@@ -45,7 +45,9 @@ void uploads_close(struct uploads *store)
 		close(store->dir_fd);
 	store->dir_fd = -1;
 	storage_free(store->storage);
+	buffers_free(store->buffers);
 	store->storage = NULL;
+	store->buffers = NULL;
 }
 
 void upload_init(struct upload *up)
@@ -68,6 +70,8 @@ static void upload_close(struct upload *up)
 	if (up->folder_fd >= 0)
 		close(up->folder_fd);
 	EVP_MD_CTX_free(up->sha);
+	if (up->buffer != NULL)
+		buffers_give(up->store->buffers, up->buffer);
 	if (up->account != NULL) {
 		storage_release(up->account, up->reserved);
 		storage_close(up->store->storage, up->account);
@@ -121,6 +125,46 @@ static enum err reserve_more(struct upload *up, uint64_t need, struct storage_us
 	return err;
 }
 
+/* O_DIRECT wants whole blocks: full buffers are, the rest at the end is not. */
+static void set_direct(struct upload *up, bool direct)
+{
+	if (up->direct == direct || (direct && up->no_direct))
+		return;
+	int flags = fcntl(up->fd, F_GETFL);
+	if (flags >= 0 && fcntl(up->fd, F_SETFL, direct ? flags | O_DIRECT : flags & ~O_DIRECT) == 0)
+		up->direct = direct;
+	else
+		up->no_direct = true;
+}
+
+/* What the buffer holds goes to the file. */
+static enum err write_out(struct upload *up)
+{
+	const uint8_t *p = up->buffer;
+
+	set_direct(up, up->buffered == BUFFER_SIZE);
+	while (up->buffered > 0) {
+		ssize_t n = write(up->fd, p, up->buffered);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EINVAL && up->direct) {
+			up->no_direct = true;
+			set_direct(up, false);
+			continue;
+		}
+		if (n < 0)
+			return ERR_IO;
+		p += n;
+		up->buffered -= (size_t)n;
+	}
+	if (up->no_direct && up->bytes - up->flushed >= FLUSH_STEP) {
+		/* A hint: whether the bytes are on the disk, the fsync says. */
+		sync_file_range(up->fd, (off_t)up->flushed, (off_t)(up->bytes - up->flushed), SYNC_FILE_RANGE_WRITE);
+		up->flushed = up->bytes;
+	}
+	return ERR_OK;
+}
+
 enum err upload_write(struct upload *up, const void *data, size_t len, struct storage_use *use)
 {
 	const char *p = data;
@@ -135,20 +179,24 @@ enum err upload_write(struct upload *up, const void *data, size_t len, struct st
 	}
 	if (EVP_DigestUpdate(up->sha, data, len) != 1)
 		return ERR_CRYPTO;
-	up->bytes += len;
-	while (len > 0) {
-		ssize_t n = write(up->fd, p, len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return ERR_IO;
-		p += n;
-		len -= (size_t)n;
+	if (up->buffer == NULL && (up->buffer = buffers_take(up->store->buffers)) == NULL)
+		return ERR_NOMEM;
+	if (up->bytes < sizeof(up->first)) {
+		size_t n = sizeof(up->first) - (size_t)up->bytes;
+		memcpy(up->first + up->bytes, p, n < len ? n : len);
 	}
-	if (up->bytes - up->flushed >= FLUSH_STEP) {
-		/* A hint: whether the bytes are on the disk, the fsync says. */
-		sync_file_range(up->fd, (off_t)up->flushed, (off_t)(up->bytes - up->flushed), SYNC_FILE_RANGE_WRITE);
-		up->flushed = up->bytes;
+	while (len > 0) {
+		size_t n = len < BUFFER_SIZE - up->buffered ? len : BUFFER_SIZE - up->buffered;
+		memcpy(up->buffer + up->buffered, p, n);
+		up->buffered += n;
+		up->bytes += n;
+		p += n;
+		len -= n;
+		if (up->buffered == BUFFER_SIZE) {
+			enum err err = write_out(up);
+			if (err != ERR_OK)
+				return err;
+		}
 	}
 	return ERR_OK;
 }
@@ -219,7 +267,7 @@ static enum err check_image(const struct upload *up, struct upload_result *out)
 	unsigned flags = IMAGE_FILE_COUNT | (up->store->allow_svg ? IMAGE_FILE_SVG : 0);
 	uint64_t max = up->store->max_pixels;
 
-	enum err err = image_file_probe(up->fd, up->bytes, flags, &out->image, &out->why);
+	enum err err = image_file_probe(up->fd, up->bytes, up->first, flags, &out->image, &out->why);
 	if (err == ERR_RANGE)
 		out->why = "The SVG is larger than an SVG may be.";
 	if (err != ERR_OK || max == 0 || image_pixels(&out->image) <= max)
@@ -234,7 +282,9 @@ static enum err commit(struct upload *up, struct upload_result *out)
 	uint8_t digest[HMAC_SHA256_SIZE];
 	unsigned digest_len = 0;
 
-	enum err err = check_image(up, out);
+	enum err err = write_out(up);
+	if (err == ERR_OK)
+		err = check_image(up, out);
 	if (err != ERR_OK)
 		return err;
 	if (EVP_DigestFinal_ex(up->sha, digest, &digest_len) != 1 || digest_len != sizeof(digest))

@@ -2,12 +2,15 @@
  * The upload store: files of uploads.dir/<user id>/<image id>.<ext>, one upload at a time from its first byte to its
  * name. It knows nothing of HTTP.
  *
- * Bytes go to a temporary file in the user's folder (user_folder.h) and through SHA-256. A commit reads the image
- * header from the file, syncs the file, gives it the name that follows from its content (image_id.h) without ever
- * replacing another, and syncs the folder: what was answered with 200 is on the disk. When a file has that name
- * already, the same content is there, and that one is the result. Everything else leaves no file behind, but for a
+ * Bytes go through SHA-256 and a buffer (buffers.h) to a temporary file in the user's folder (user_folder.h). A commit
+ * reads the image header from the file, syncs the file, gives it the name that follows from its content (image_id.h)
+ * without ever replacing another, and syncs the folder: what was answered with 200 is on the disk. When a file has that
+ * name already, the same content is there, and that one is the result. Everything else leaves no file behind, but for a
  * crash; parts_clean() removes those leftovers. Folders are made 0750 and files 0640 less the umask, so that an image
  * server in the same group can read them.
+ *
+ * Whole buffers are written past the page cache (O_DIRECT) where the file system does that: a large file needs no
+ * second copy in memory on its way to the disk, and its fsync has little left to do.
  *
  * Storage (storage.h) is reserved before the first byte, and what was not needed is given back at the end.
  *
@@ -20,6 +23,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "api/buffers.h"
+#include "api/image_file.h"
 #include "api/image_id.h"
 #include "api/image_probe.h"
 #include "api/storage.h"
@@ -34,6 +39,7 @@ struct uploads {
 	bool allow_svg;
 	struct hmac_sha256 id_key;
 	struct storage *storage;
+	struct buffers *buffers;
 };
 
 struct uploads_rules {
@@ -53,6 +59,11 @@ struct upload {
 	uint64_t reserved;
 	uint64_t bytes;
 	uint64_t flushed; /* bytes that the kernel was told to write */
+	uint8_t *buffer;
+	size_t buffered; /* of the bytes, not written yet */
+	bool direct;     /* the file is open with O_DIRECT now */
+	bool no_direct;  /* the file system does not do that */
+	uint8_t first[IMAGE_FILE_FIRST];
 	int folder_fd;
 	int fd;
 	EVP_MD_CTX *sha;

@@ -35,7 +35,7 @@ static enum err probe(unsigned flags, struct image_info *out)
 	const char *why;
 
 	assert_int_equal(fflush(file), 0);
-	return image_file_probe(fileno(file), size, flags, out, &why);
+	return image_file_probe(fileno(file), size, NULL, flags, out, &why);
 }
 
 /* JPEG: so many segments of 64 KB before the frame. */

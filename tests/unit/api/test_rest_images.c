@@ -9,7 +9,7 @@
 #define HEAD(method, target) method " " target " HTTP/1.1\r\n" PROXY
 #define SCOPES(method, target, scopes)                                                                                 \
 	method " " target " HTTP/1.1\r\nHost: x\r\nX-GW-User: 7\r\nX-GW-Scopes: " scopes "\r\nX-GW-Token: " TOKEN "\r" \
-	                                                                                                          "\n"
+	       "\n"
 
 /* The answer's document; the status must be 200. */
 static json_t *document(const char *head)

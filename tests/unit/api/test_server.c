@@ -142,6 +142,11 @@ static void test_multipart(void **state)
 	form_end(&f);
 	ask(POST FORM, f.text, f.len, answer);
 	assert_stored(answer, 1);
+	/* as some clients say it */
+	ask(POST "Content-Type: multipart/form-data; boundary=XyZ; charset=UTF-8\r\n", f.text, f.len, answer);
+	assert_stored(answer, 1);
+	ask(POST "Content-Type: Multipart/Form-Data; boundary=\"XyZ\" ; charset=UTF-8\r\n", f.text, f.len, answer);
+	assert_stored(answer, 1);
 }
 
 /* A small image, so that every byte can be the last of a piece. */

@@ -194,6 +194,32 @@ static void test_not_an_image(void **state)
 	assert_int_equal(folder_count(&folder, USER_DIR, "", NULL), 0);
 }
 
+/* Larger than the buffer, in pieces that do not fit into it. */
+static void test_large(void **state)
+{
+	static uint8_t data[3 * BUFFER_SIZE + 1234], stored[sizeof(data)];
+	struct upload up;
+	struct upload_result result;
+	char path[256];
+	(void)state;
+
+	store.max_size = sizeof(data);
+	for (size_t i = gif_len; i < sizeof(data); i++)
+		data[i] = (uint8_t)(i * 2654435761u >> 11);
+	memcpy(data, gif, gif_len);
+	begin(&up);
+	for (size_t at = 0; at < sizeof(data);) {
+		size_t n = sizeof(data) - at < 77777 ? sizeof(data) - at : 77777;
+		assert_int_equal(put(&up, data + at, n), ERR_OK);
+		at += n;
+	}
+	assert_int_equal(upload_commit(&up, &result), ERR_OK);
+	assert_int_equal(result.bytes, sizeof(data));
+	snprintf(path, sizeof(path), "%s/" USER_DIR "/%s.gif", folder.path, result.id);
+	assert_int_equal(file_read(path, stored, sizeof(stored)), sizeof(stored));
+	assert_memory_equal(stored, data, sizeof(data));
+}
+
 static void test_max_size(void **state)
 {
 	struct upload up;
@@ -385,11 +411,18 @@ static void test_disk_errors(void **state)
 	struct upload_result result;
 	(void)state;
 
+	static const uint8_t zeros[BUFFER_SIZE + 1];
+	store.max_size = sizeof(zeros);
 	begin(&up);
 	write_errno = ENOSPC;
-	assert_int_equal(put(&up, gif, gif_len), ERR_IO);
+	assert_int_equal(put(&up, zeros, sizeof(zeros)), ERR_IO);
 	assert_int_equal(errno, ENOSPC);
 	upload_abort(&up);
+	assert_int_equal(errno, ENOSPC);
+	/* what waited in the buffer is written at the end */
+	begin(&up);
+	assert_int_equal(put(&up, gif, gif_len), ERR_OK);
+	assert_int_equal(upload_commit(&up, &result), ERR_IO);
 	assert_int_equal(errno, ENOSPC);
 
 	write_errno = 0;
@@ -466,6 +499,7 @@ int main(void)
 		TEST(test_abort),
 		TEST(test_not_an_image),
 		TEST(test_max_size),
+		TEST(test_large),
 		TEST(test_twice),
 		TEST(test_ids_of_users_differ),
 		TEST(test_twice_at_once),
