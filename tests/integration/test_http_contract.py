@@ -148,9 +148,10 @@ def test_spoofed_headers_do_not_choose_the_tenant(stack, owner, small_jpeg):
     headers = [(name, value.format(other=victim.id)) for name, value in SPOOFED]
     before = len(stack.files_of(owner.user))
     for form in (True, False):
-        answer = stack.upload(owner, small_jpeg, form=form, headers=headers)
+        data = small_jpeg + b"spoofed" + bytes([form])
+        answer = stack.upload(owner, data, form=form, headers=headers)
         assert answer.status == 200, answer
-        assert stack.stored(owner.user, answer.json()["source"]) == small_jpeg
+        assert stack.stored(owner.user, answer.json()["source"]) == data
     assert stack.files_of(victim) == [] and len(stack.files_of(owner.user)) == before + 2
 
 

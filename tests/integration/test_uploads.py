@@ -45,12 +45,6 @@ def test_others_on_the_machine_cannot_read_the_files(stack, tenant, small_jpeg):
         assert stat.S_IMODE(os.stat(path).st_mode) & 0o007 == 0, path
 
 
-def test_the_same_bytes_twice_are_two_files(stack, tenant, small_jpeg):
-    first, second = (stack.uploaded(tenant, small_jpeg) for _ in range(2))
-    assert first["id"] != second["id"] and first["sha256"] == second["sha256"]
-    assert len(stack.files_of(tenant.user)) == 2
-
-
 def made(kind):
     picture = images.gradient(50, 40)
     return images.encode(picture.convert("P") if kind == "GIF" else picture, kind)
@@ -107,12 +101,12 @@ def test_nothing_at_all(stack, owner):
 
 
 @pytest.mark.parametrize("body", [
-    b"", b"--b\r\n", b"--b--\r\n", b"nonsense", b"--b\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nabc",
+    b"", b"--bo\r\n", b"--bo--\r\n", b"nonsense", b"--bo\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nabc",
     b"--other\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nabc\r\n--other--\r\n",
 ])
 def test_broken_forms(stack, owner, body):
     before = stack.files_of(owner.user)
-    answer = stack.request("POST", UPLOAD, owner, [("Content-Type", "multipart/form-data; boundary=b")], body)
+    answer = stack.request("POST", UPLOAD, owner, [("Content-Type", "multipart/form-data; boundary=bo")], body)
     check_problem(answer, 400, "bad_request")
     assert stack.files_of(owner.user) == before
 
