@@ -136,8 +136,9 @@ $(skew): tests/load/skew/skew.c $(O)/flags
 	@echo "  LD      $@"
 	@$(CC) -D_GNU_SOURCE -std=c11 -O2 $(WARN) -shared -fPIC -o $@ $<
 
-# The programs of `make bench`: an agent that decides nothing, the load, a load of usage lines, and image URLs alone.
-bench_programs := $(O)/bench/floor-agent $(O)/bench/load $(O)/bench/usage-load $(O)/bench/imgurl-bench
+# The programs of `make bench`: an agent that decides nothing, the load, a load of usage lines, image URLs alone, and a
+# load of uploads.
+bench_programs := $(O)/bench/floor-agent $(O)/bench/load $(O)/bench/usage-load $(O)/bench/imgurl-bench $(O)/bench/upload-load
 bench_rooms := spop base
 $(O)/bench/floor-agent: tests/bench/floor_agent.c $(call archive,$(bench_rooms)) $(O)/flags
 	@mkdir -p $(@D)
@@ -158,6 +159,11 @@ $(O)/bench/imgurl-bench: tests/bench/imgurl_bench.c $(call archive,imgurl $(uses
 	@mkdir -p $(@D)
 	@echo "  LD      $@"
 	@$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -MMD -MP -MF $@.d -o $@ $< $(call archive,imgurl $(uses_imgurl)) $(libs_imgurl)
+
+$(O)/bench/upload-load: tests/bench/upload_load.c $(O)/flags
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	@$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< -lpthread
 
 # ---- unit tests: one program a test file, linked with its own room and those below it alone ---------------------------
 
@@ -222,7 +228,7 @@ PYTEST_ARGS ?=
 test-integration: build $(pacer) $(skew) $(bench_programs) $(live) ## real HAProxy, PostgreSQL, Redis and the programs, on ports and folders of their own
 	@/usr/bin/python3 -m pytest -q -p no:cacheprovider tests/integration $(PYTEST_ARGS)
 
-# ROWS=verdict, latency, size, change, usage or imgurl (or several of them): these alone.
+# ROWS=verdict, latency, size, change, usage, imgurl or upload (or several of them): these alone.
 ROWS ?=
 .PHONY: bench
 bench: ## the numbers of docs/bench.md, printed and in var/bench.json; ROWS=verdict for one group

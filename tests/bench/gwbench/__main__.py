@@ -1,4 +1,4 @@
-"""gwbench [verdict] [latency] [size] [change] [usage] [imgurl]: all groups when none is named."""
+"""gwbench [verdict] [latency] [size] [change] [usage] [imgurl] [upload]: all groups when none is named."""
 
 import os
 import signal
@@ -10,6 +10,7 @@ from . import rows as results
 from .groups import Bench, Options
 from .imgurl import imgurl
 from .size import size
+from .upload import upload
 from .usage import usage
 
 
@@ -42,6 +43,9 @@ def run(groups, options):
     if "imgurl" in groups:
         say("== imgurl")
         keep(imgurl(say))
+    if "upload" in groups:
+        say("== upload")
+        keep(upload(options, say))
     return found
 
 

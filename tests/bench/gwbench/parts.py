@@ -141,6 +141,42 @@ class AuthProxy(Nginx):
 """
 
 
+class DavServer(Nginx):
+    """The rival of gateway-api: nginx that takes files with PUT (WebDAV), behind HAProxy in its place. It writes a body to
+    a temporary file on the same disk and renames it; it neither syncs nor hashes, nor looks at what it has got."""
+
+    workers = 2
+
+    @property
+    def bind(self):
+        return f"unix@{self.layout.sockets}/dav.sock"
+
+    def ports(self):
+        return []
+
+    @property
+    def files(self):
+        return self.layout.path(self.name, "files")
+
+    def prepare(self):
+        self.layout.folder(self.name, 0o700)
+        self.layout.folder(f"{self.name}/files", 0o750)
+        super().prepare()
+
+    def http(self):
+        return f"""\
+    server {{
+        listen unix:{self.bind[len("unix@"):]};
+        client_max_body_size 200m;
+        location = /healthz {{ return 200; }}
+        location / {{ root {self.files}; dav_methods PUT; create_full_put_path on; }}
+    }}
+"""
+
+    def check(self):
+        return probe.http_ready(self.bind, "/healthz")
+
+
 class FloorAgent(Part):
     """tests/bench/floor_agent.c"""
 
@@ -202,6 +238,23 @@ class OtherHAProxy(HAProxy):
         for number in (1, 2) if self.images else ():
             values[f"IMGPROXY_{number}_ADDR"] = self.images
         return values
+
+
+class DavHAProxy(OtherHAProxy):
+    """The stack's haproxy.cfg and agent on a port of its own, with another server in the place of gateway-api."""
+
+    def __init__(self, stack, name, bind):
+        super().__init__(stack, name)
+        self.bind = bind
+
+    def prepare(self):
+        HAProxy.prepare(self)
+
+    def command(self):
+        return HAProxy.command(self)
+
+    def environment(self):
+        return {**super().environment(), "API_SOCKET": self.bind}
 
 
 class SilentHAProxy(OtherHAProxy):

@@ -36,8 +36,17 @@ ROWS = {
     "HAProxy's CPU for usage lines": ("usage", "us", 1, None),
     "HAProxy's CPU with usage lines": ("usage", "x", 2, None),
     "imgurl, verify and sign": ("imgurl", "us", 2, ("<=", 1.0)),
+    "uploads of 1 MB against nginx": ("upload", "x", 2, (">=", 0.8)),
+    "uploads of 100 MB against nginx": ("upload", "x", 2, (">=", 0.8)),
+    "uploads of 1 MB against nginx and a sync": ("upload", "x", 2, None),
+    "uploads of 100 MB against nginx and a sync": ("upload", "x", 2, None),
+    "uploads of 1 MB": ("upload", "MB/s", 0, None),
+    "uploads of 100 MB": ("upload", "MB/s", 0, None),
+    "uploads of 1 MB by nginx": ("upload", "MB/s", 0, None),
+    "uploads of 100 MB by nginx": ("upload", "MB/s", 0, None),
+    "memory of gateway-api with 100 uploads": ("upload", "MiB", 1, ("<=", 64.0)),
 }
-GROUPS = ("verdict", "latency", "size", "change", "usage", "imgurl")
+GROUPS = ("verdict", "latency", "size", "change", "usage", "imgurl", "upload")
 
 
 class Row:
