@@ -125,6 +125,22 @@ def test_methods_and_arguments(stack, tenant):
         assert stack.get(f"{IMAGES}?{query}", tenant).json() == {"images": [], "next": None}
 
 
+def test_the_storage_limit_of_a_user(stack, tenant, photo):
+    """From gatewayctl to the answer: 5 MB hold one photograph, and no other."""
+    assert len(photo) < 5 << 20 < 2 * len(photo)
+    stack.done("quota", "set", tenant.user.name, "--storage-mb", "5")
+    stack.settle()
+    made = stack.uploaded(tenant, photo)
+    problem = check_problem(stack.upload(tenant, photo[:-1] + b"z"), 507, "quota_storage")
+    assert f"{len(photo)} of {5 << 20} bytes" in problem["detail"], problem
+    assert stack.request("DELETE", f"{IMAGES}/{made['id']}", tenant).status == 204
+    stack.uploaded(tenant, photo[:-1] + b"z", form=False)
+    # A limit that is taken away.
+    stack.done("quota", "set", tenant.user.name, "--storage-mb", "0")
+    stack.settle()
+    stack.uploaded(tenant, photo)
+
+
 # ---- gateway-api alone -----------------------------------------------------------------------------------------------
 
 
