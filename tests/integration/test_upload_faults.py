@@ -6,7 +6,9 @@ import os
 import random
 import re
 import select
+import shutil
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -246,18 +248,24 @@ def test_expect_with_a_refusal(bare, user):
 # ---- a disk that is full -------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def open_folder():
+    """Others may pass through it, unlike pytest's own."""
+    path = tempfile.mkdtemp(prefix="igw-test-full-")
+    os.chmod(path, 0o755)
+    yield path
+    shutil.rmtree(path)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
-def test_a_full_disk(module_stack, tmp_path):
+def test_a_full_disk(module_stack, open_folder):
     """507 would be the user's fault: this is 503, and when there is room again all is well."""
-    place = tmp_path / "uploads"
-    place.mkdir()
-    os.chmod(tmp_path, 0o755)
-    for parent in list(tmp_path.parents)[:2]:
-        os.chmod(parent, os.stat(parent).st_mode | 0o011)
-    stack = module_stack({"UPLOADS_DIR": str(place)}, start=False)
+    place = os.path.join(open_folder, "uploads")
+    os.mkdir(place)
+    stack = module_stack({"UPLOADS_DIR": place}, start=False)
     account = stack.layout.account
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size=4m,mode=0750,uid={account.uid},gid={account.gid}",
-                              "tmpfs", str(place)], capture_output=True, text=True, check=False)
+                              "tmpfs", place], capture_output=True, text=True, check=False)
     if mounted.returncode != 0:
         pytest.skip(f"no tmpfs can be mounted: {mounted.stderr}")
     try:
@@ -277,7 +285,7 @@ def test_a_full_disk(module_stack, tmp_path):
         api.room(stack, 7, 3 * MB + 1000)
         stack["api"].stop()
     finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
+        subprocess.run(["umount", "-l", place], check=True)
 
 
 # ---- very many at once ---------------------------------------------------------------------------------------------------
