@@ -192,7 +192,9 @@ int main(int argc, char **argv)
 	int code = options_parse(argc, argv, &options, &child);
 	if (code >= 0)
 		return code;
-	enum err err = settings_load(&settings, options.config, error);
+	enum err err = child.role != NULL && options.config != NULL
+	                       ? settings_load_passed(&settings, options.config, error)
+	                       : settings_load(&settings, options.config, error);
 	if (err == ERR_OK)
 		err = check_settings(&settings, error);
 	if (err != ERR_OK) {

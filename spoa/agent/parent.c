@@ -83,7 +83,7 @@ struct parent {
 	bool reload_again; /* SIGHUP came during a reload */
 	bool stopping;
 	struct settings reloaded; /* of the reload under way */
-	int config_fd;            /* the text of the settings, for children */
+	int config_fd;            /* the settings, for children */
 	int reload_config_fd;     /* of the reload under way */
 };
 
@@ -94,7 +94,7 @@ static void reload(struct parent *p);
 
 /* ---- processes ---- */
 
-/* config_fd is the text of the settings that it shall have. */
+/* config_fd is the settings that it shall have. */
 static struct proc *proc_start(struct worker *w, int config_fd)
 {
 	struct parent *p = w->parent;
@@ -288,7 +288,7 @@ static void reload(struct parent *p)
 		settings_free(&p->reloaded);
 		return;
 	}
-	if (process_config(p->reloaded.text, &p->reload_config_fd) != ERR_OK) {
+	if (process_config(&p->reloaded, &p->reload_config_fd) != ERR_OK) {
 		log_error("reload: cannot keep the settings: %s: the old ones stay", strerror(errno));
 		settings_free(&p->reloaded);
 		return;
@@ -600,7 +600,7 @@ int parent_run(const char *program, const char *config, struct settings *setting
 		log_error("cannot make shared memory: %s", strerror(errno));
 		goto end_loop;
 	}
-	if (process_config(settings->text, &p->config_fd) != ERR_OK) {
+	if (process_config(settings, &p->config_fd) != ERR_OK) {
 		log_error("cannot keep the settings: %s", strerror(errno));
 		goto end_shared;
 	}

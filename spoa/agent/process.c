@@ -63,14 +63,13 @@ static void reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-enum err process_config(const char *text, int *fd)
+enum err process_config(const struct settings *settings, int *fd)
 {
-	size_t len = text != NULL ? strlen(text) : 0;
 	int file = memfd_create("gateway-settings", MFD_CLOEXEC);
 
 	if (file < 0)
 		return ERR_IO;
-	if (len > 0 && write(file, text, len) != (ssize_t)len) {
+	if (settings_pass(settings, file) != ERR_OK) {
 		int saved = errno;
 		close(file);
 		errno = saved;

@@ -5,10 +5,11 @@
 
 #include "agent/child.h"
 #include "base/err.h"
+#include "base/settings.h"
 
 struct process_start {
 	const char *program;
-	int config_fd; /* the text of the settings, as CHILD_CONFIG */
+	int config_fd; /* the settings, as CHILD_CONFIG */
 	enum agent_role role;
 	unsigned index;
 	unsigned slot;
@@ -18,8 +19,8 @@ struct process_start {
 	int usage_udp_fd;
 };
 
-/* Puts the text of the settings (NULL: none) where children find it; *fd is the caller's. ERR_IO with errno. */
-MUST_CHECK enum err process_config(const char *text, int *fd);
+/* Puts the settings where children find them (settings_load_passed()); *fd is the caller's. ERR_IO with errno. */
+MUST_CHECK enum err process_config(const struct settings *settings, int *fd);
 
 /* Sets *pid, and *control to the parent's end of the control socket (non-blocking). ERR_IO with errno. */
 MUST_CHECK enum err process_spawn(const struct process_start *start, pid_t *pid, int *control);

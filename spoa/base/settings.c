@@ -13,6 +13,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/nearest.h"
+#include "base/secret_file.h"
 #include "base/sv.h"
 
 #define SYSTEM_CONFIG   "/etc/imgproxy-gateway/config.yaml"
@@ -35,6 +36,7 @@ static const size_t offsets[] = {
 _Static_assert(TABLE_SIZE <= SETTINGS_MAX, "settings.lines has room for every row");
 
 #define LINE_ENVIRONMENT ULONG_MAX
+#define LINE_SECRET_FILE (ULONG_MAX - 1)
 
 /* Where a value came from, for errors, and which rows and lists were seen. */
 struct loader {
@@ -42,6 +44,7 @@ struct loader {
 	const char *file;
 	yaml_document_t *doc;
 	char *error;
+	const char *inherited; /* instead of reading the files of secrets; NULL: read them */
 	bool seen[TABLE_SIZE];
 	bool backends_seen;
 };
@@ -365,16 +368,69 @@ static enum err load_yaml(struct loader *l, const char *text, size_t len)
 	return err;
 }
 
-static enum err load_environment(struct settings *s, const char *(*getenv_fn)(const char *), char *error)
+/* The value in "NAME=value" lines; the caller frees it; NULL: none. */
+static char *find_line(const char *lines, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (const char *line = lines; *line != '\0'; line += strcspn(line, "\n") + 1) {
+		if (strncmp(line, name, len) == 0 && line[len] == '=') {
+			char *value = strndup(line + len + 1, strcspn(line + len + 1, "\n"));
+			CHECK(value != NULL);
+			return value;
+		}
+	}
+	return NULL;
+}
+
+static void add_line(char **lines, const char *name, const char *value)
+{
+	char *more;
+
+	CHECK(asprintf(&more, "%s%s=%s\n", *lines != NULL ? *lines : "", name, value) >= 0);
+	free(*lines);
+	*lines = more;
+}
+
+/* Row i from the file that the environment names in `name`. */
+static enum err load_secret_file(struct loader *l, size_t i, const char *name, const char *path)
+{
+	char where[160], why[SETTINGS_ERROR_MAX / 2];
+	char *secret = NULL;
+
+	snprintf(where, sizeof(where), "environment %s", name);
+	if (l->inherited != NULL)
+		secret = find_line(l->inherited, table[i].env);
+	else if (secret_file_read(path, &secret, why, sizeof(why)) != ERR_OK)
+		return fail(l->error, "%s: %s", where, path[0] != '\0' ? why : "names no file");
+	if (secret == NULL)
+		return fail(l->error, "%s: was not there when the program was started", where);
+	l->s->lines[i] = LINE_SECRET_FILE;
+	enum err err = set_value(l->s, i, secret, where, l->error);
+	add_line(&l->s->secrets, table[i].env, secret);
+	free(secret);
+	return err;
+}
+
+static enum err load_environment(struct loader *l, const char *(*getenv_fn)(const char *))
 {
 	for (size_t i = 0; i < TABLE_SIZE; i++) {
-		char where[128];
+		char where[160], file[128];
+		enum err err = ERR_OK;
 		const char *text = getenv_fn(table[i].env);
-		if (text == NULL)
-			continue;
+		const char *path = NULL;
 		snprintf(where, sizeof(where), "environment %s", table[i].env);
-		s->lines[i] = LINE_ENVIRONMENT;
-		enum err err = set_value(s, i, text, where, error);
+		snprintf(file, sizeof(file), "%s_FILE", table[i].env);
+		if ((table[i].flags & (SETTING_SECRET | SETTING_URL_SECRET)) != 0)
+			path = getenv_fn(file);
+		if (text != NULL && path != NULL)
+			return fail(l->error, "%s: given twice, also as %s", where, file);
+		if (path != NULL) {
+			err = load_secret_file(l, i, file, path);
+		} else if (text != NULL) {
+			l->s->lines[i] = LINE_ENVIRONMENT;
+			err = set_value(l->s, i, text, where, l->error);
+		}
 		if (err != ERR_OK)
 			return err;
 	}
@@ -421,10 +477,10 @@ static enum err cross_check(const struct settings *s, char *error)
 	return ERR_OK;
 }
 
-enum err settings_load_text(struct settings *s, const char *name, const char *text, size_t len,
-                            const char *(*getenv_fn)(const char *), char *error)
+static enum err load_text(struct settings *s, const char *name, const char *text, size_t len, const char *inherited,
+                          const char *(*getenv_fn)(const char *), char *error)
 {
-	struct loader l = { .s = s, .file = name, .error = error };
+	struct loader l = { .s = s, .file = name, .error = error, .inherited = inherited };
 
 	memset(s, 0, sizeof(*s));
 	error[0] = '\0';
@@ -434,12 +490,18 @@ enum err settings_load_text(struct settings *s, const char *name, const char *te
 		CHECK(set_value(s, i, table[i].def, table[i].name, error) == ERR_OK);
 	enum err err = load_yaml(&l, text, len);
 	if (err == ERR_OK && getenv_fn != NULL)
-		err = load_environment(s, getenv_fn, error);
+		err = load_environment(&l, getenv_fn);
 	if (err == ERR_OK)
 		err = cross_check(s, error);
 	if (err != ERR_OK)
 		settings_free(s);
 	return err;
+}
+
+enum err settings_load_text(struct settings *s, const char *name, const char *text, size_t len,
+                            const char *(*getenv_fn)(const char *), char *error)
+{
+	return load_text(s, name, text, len, NULL, getenv_fn, error);
 }
 
 void settings_free(struct settings *s)
@@ -454,6 +516,7 @@ void settings_free(struct settings *s)
 		free(s->backends[i].url);
 	free(s->source);
 	free(s->text);
+	free(s->secrets);
 	memset(s, 0, sizeof(*s));
 }
 
@@ -465,6 +528,8 @@ const char *settings_where(const struct settings *s, const char *name, char *buf
 			continue;
 		if (s->lines[i] == LINE_ENVIRONMENT)
 			snprintf(buf, size, "environment %s: %s", table[i].env, name);
+		else if (s->lines[i] == LINE_SECRET_FILE)
+			snprintf(buf, size, "environment %s_FILE: %s", table[i].env, name);
 		else
 			snprintf(buf, size, "%s:%lu: %s", s->source != NULL ? s->source : "settings", s->lines[i],
 			         name);
@@ -478,6 +543,8 @@ const char *settings_origin(const struct settings *s, size_t i, char *buf, size_
 		snprintf(buf, size, "default");
 	else if (s->lines[i] == LINE_ENVIRONMENT)
 		snprintf(buf, size, "environment");
+	else if (s->lines[i] == LINE_SECRET_FILE)
+		snprintf(buf, size, "secret file");
 	else
 		snprintf(buf, size, "line %lu", s->lines[i]);
 	return buf;
@@ -581,6 +648,49 @@ enum err settings_load(struct settings *s, const char *path, char *error)
 	}
 	s->text = text;
 	return ERR_OK;
+}
+
+static bool write_all(int fd, const char *text, size_t n)
+{
+	while (n > 0) {
+		ssize_t written = write(fd, text, n);
+		if (written < 0 && errno != EINTR)
+			return false;
+		if (written > 0) {
+			text += written;
+			n -= (size_t)written;
+		}
+	}
+	return true;
+}
+
+/* Text, and if there are secrets, a NUL and them: without them it is what earlier versions of the program read. */
+enum err settings_pass(const struct settings *s, int fd)
+{
+	const char *text = s->text != NULL ? s->text : "";
+
+	if (!write_all(fd, text, strlen(text)))
+		return ERR_IO;
+	if (s->secrets == NULL)
+		return ERR_OK;
+	return write_all(fd, "", 1) && write_all(fd, s->secrets, strlen(s->secrets)) ? ERR_OK : ERR_IO;
+}
+
+enum err settings_load_passed(struct settings *s, const char *path, char *error)
+{
+	size_t len = 0;
+
+	memset(s, 0, sizeof(*s));
+	char *text = read_file(path, &len);
+	if (text == NULL)
+		return fail(error, "%s: %s", path, strerror(errno));
+	size_t end = strlen(text);
+	enum err err = load_text(s, path, text, end, end < len ? text + end + 1 : "", environment, error);
+	if (err == ERR_OK)
+		s->text = text;
+	else
+		free(text);
+	return err;
 }
 
 /* postgres://user:pass@host/db without ":pass"; password=… in pairs is cut likewise. */

@@ -1,5 +1,6 @@
 /*
- * Settings: one table (settings.def), read from a YAML file and from the environment, which wins.
+ * Settings: one table (settings.def), read from a YAML file and from the environment, which wins. Of a setting that is
+ * secret the environment can also give a file that holds nothing else: NAME_FILE instead of NAME.
  *
  * Every value is checked against its type and bounds when it is read, and an error names file, line and key, or the
  * environment variable. Unknown keys and keys given twice are errors. The file is UTF-8 YAML 1.1 (libyaml), a mapping
@@ -57,6 +58,8 @@ struct settings {
 	size_t backends_count;
 	char *source; /* the file that was read, or NULL */
 	char *text;   /* its content, NUL-terminated, or NULL */
+	/* What the files of secrets held: lines NAME=value, where NAME is that of the environment; NULL: none. */
+	char *secrets;
 	/* Where each row of the table was set, for settings_where(): 0 nowhere, a line of the file, or the environment.
 	 */
 	unsigned long lines[SETTINGS_MAX];
@@ -89,6 +92,13 @@ MUST_CHECK enum err settings_load(struct settings *s, const char *path, char *er
 MUST_CHECK enum err settings_load_text(struct settings *s, const char *name, const char *text, size_t len,
                                        const char *(*getenv_fn)(const char *), char *error);
 
+/*
+ * Writes to fd what a child needs, besides the same environment, to have the very settings that *s was loaded with,
+ * whatever became of the files since; settings_load_passed() reads it from `path`. ERR_IO with errno.
+ */
+MUST_CHECK enum err settings_pass(const struct settings *s, int fd);
+MUST_CHECK enum err settings_load_passed(struct settings *s, const char *path, char *error);
+
 void settings_free(struct settings *s);
 
 /*
@@ -97,7 +107,7 @@ void settings_free(struct settings *s);
  */
 const char *settings_where(const struct settings *s, const char *name, char *buf, size_t size);
 
-/* The same of row i, short: "line 12" (of s->source), "environment" or "default". Returns buf. */
+/* The same of row i, short: "line 12" (of s->source), "environment", "secret file" or "default". Returns buf. */
 const char *settings_origin(const struct settings *s, size_t i, char *buf, size_t size);
 
 /* Whether row i has one value in both. */

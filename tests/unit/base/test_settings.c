@@ -271,6 +271,112 @@ static void test_file(void **state)
 	assert_non_null(strstr(error, "No such file"));
 }
 
+/* A file with this text, in a name that the caller unlinks. */
+static void make_file(char *path, const char *text)
+{
+	strcpy(path, "/tmp/test-settings-XXXXXX");
+	int fd = mkstemp(path);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	close(fd);
+}
+
+static const char *origin(const struct settings *s, const char *name, char *buf, size_t size)
+{
+	size_t count, i = 0;
+	const struct setting_info *table = settings_table(&count);
+	while (strcmp(table[i].name, name) != 0)
+		assert_true(++i < count);
+	return settings_origin(s, i, buf, size);
+}
+
+static void test_secret_files(void **state)
+{
+	(void)state;
+	struct settings s;
+	char path[64], want[256], buf[256];
+	make_file(path, "postgres://u:hunter2@h/db\n");
+	env_name = "DB_DSN_FILE";
+	env_value = path;
+	assert_int_equal(load(&s, "database: {dsn: 'postgres://x/y'}\n"), ERR_OK);
+	assert_string_equal(s.database_dsn, "postgres://u:hunter2@h/db");
+	assert_string_equal(settings_where(&s, "database.dsn", buf, sizeof(buf)),
+	                    "environment DB_DSN_FILE: database.dsn");
+	assert_string_equal(shown(&s, "database.dsn", buf, sizeof(buf)), "postgres://u@h/db");
+	assert_string_equal(origin(&s, "database.dsn", buf, sizeof(buf)), "secret file");
+	settings_free(&s);
+	/* Its value is checked like any other, and not told. */
+	env_name = "AUTH_KEY_PEPPER_FILE";
+	assert_int_not_equal(load(&s, ""), ERR_OK);
+	assert_string_equal(error, "environment AUTH_KEY_PEPPER_FILE: \"(hidden)\" must have 32 to 255 characters");
+	unlink(path);
+	assert_int_not_equal(load(&s, ""), ERR_OK);
+	snprintf(want, sizeof(want), "environment AUTH_KEY_PEPPER_FILE: %s: No such file or directory", path);
+	assert_string_equal(error, want);
+	env_value = "";
+	assert_int_not_equal(load(&s, ""), ERR_OK);
+	assert_string_equal(error, "environment AUTH_KEY_PEPPER_FILE: names no file");
+	/* What is no secret has no file. */
+	env_name = "SERVER_PORT_FILE";
+	assert_int_equal(load(&s, ""), ERR_OK);
+	settings_free(&s);
+}
+
+static const char *both(const char *name)
+{
+	if (strcmp(name, "API_TOKEN") == 0)
+		return "a";
+	return strcmp(name, "API_TOKEN_FILE") == 0 ? "/dev/null" : NULL;
+}
+
+static void test_a_secret_is_given_once(void **state)
+{
+	(void)state;
+	struct settings s;
+	assert_int_not_equal(settings_load_text(&s, "t", "", 0, both, error), ERR_OK);
+	assert_string_equal(error, "environment API_TOKEN: given twice, also as API_TOKEN_FILE");
+}
+
+/* What a child gets stays as it was, whatever becomes of the files. */
+static void test_passed_on(void **state)
+{
+	(void)state;
+	struct settings s, child;
+	char path[64], config[64], passed[] = "/tmp/test-settings-XXXXXX";
+	make_file(path, "token-one-of-the-two\n");
+	make_file(config, "server:\n  port: 77\n");
+	setenv("API_TOKEN_FILE", path, 1);
+	assert_int_equal(settings_load(&s, config, error), ERR_OK);
+	assert_string_equal(s.secrets, "API_TOKEN=token-one-of-the-two\n");
+	unlink(path);
+	unlink(config);
+	int fd = mkstemp(passed);
+	assert_int_equal(settings_pass(&s, fd), ERR_OK);
+	assert_int_equal(settings_load_passed(&child, passed, error), ERR_OK);
+	assert_string_equal(child.api_token, "token-one-of-the-two");
+	assert_int_equal(child.server_port, 77);
+	assert_string_equal(child.text, s.text);
+	settings_free(&child);
+	settings_free(&s);
+	unsetenv("API_TOKEN_FILE");
+
+	/* Without secrets it is the text alone, as from an older program. */
+	assert_int_equal(ftruncate(fd, 0), 0);
+	lseek(fd, 0, SEEK_SET);
+	assert_int_equal(load(&s, ""), ERR_OK);
+	assert_int_equal(settings_pass(&s, fd), ERR_OK);
+	assert_int_equal(lseek(fd, 0, SEEK_CUR), 0);
+	assert_int_equal(settings_load_passed(&child, passed, error), ERR_OK);
+	settings_free(&child);
+	setenv("API_TOKEN_FILE", path, 1);
+	assert_int_not_equal(settings_load_passed(&child, passed, error), ERR_OK);
+	assert_string_equal(error, "environment API_TOKEN_FILE: was not there when the program was started");
+	unsetenv("API_TOKEN_FILE");
+	settings_free(&s);
+	close(fd);
+	unlink(passed);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -282,6 +388,9 @@ int main(void)
 		cmocka_unit_test_setup(test_secrets_are_not_shown, setup),
 		cmocka_unit_test_setup(test_table, setup),
 		cmocka_unit_test_setup(test_file, setup),
+		cmocka_unit_test_setup(test_secret_files, setup),
+		cmocka_unit_test_setup(test_a_secret_is_given_once, setup),
+		cmocka_unit_test_setup(test_passed_on, setup),
 	};
 	unsetenv("GATEWAY_CONFIG");
 	unsetenv("SERVER_PORT");
