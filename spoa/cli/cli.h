@@ -105,3 +105,4 @@ enum cli_exit cmd_reconcile(struct cli_call *call);
 enum cli_exit cmd_migrate_up(struct cli_call *call);
 enum cli_exit cmd_migrate_status(struct cli_call *call);
 enum cli_exit cmd_config_show(struct cli_call *call);
+enum cli_exit cmd_health(struct cli_call *call);

@@ -211,6 +211,22 @@ static void tables(void **state)
 	                         "\xc3\xa9t\xc3\xa9  x?[2J   last\n");
 }
 
+static void health(void **state)
+{
+	(void)state;
+	assert_int_equal(run("health"), CLI_USAGE);
+	assert_int_equal(run("health redis"), CLI_REFUSED);
+	assert_string_equal(err, "gatewayctl: health: the program is agent or api\n");
+	setenv("METRICS_BIND", "127.0.0.1:1", 1);
+	assert_int_equal(run("health agent"), CLI_REFUSED);
+	assert_string_equal(err, "gatewayctl: health: agent: 127.0.0.1:1: Connection refused\n");
+	setenv("METRICS_ENABLED", "false", 1);
+	assert_int_equal(run("--json health agent"), CLI_REFUSED);
+	assert_string_equal(err, "{\"error\": \"health: the agent's stats port is off (metrics.enabled)\"}\n");
+	unsetenv("METRICS_BIND");
+	unsetenv("METRICS_ENABLED");
+}
+
 static int setup(void **state)
 {
 	size_t count;
@@ -236,6 +252,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(help_is_the_golden_one),
 		cmocka_unit_test(help_of_a_group_and_a_command),
+		cmocka_unit_test(health),
 		cmocka_unit_test(version),
 		cmocka_unit_test(wrong_usage_is_exit_2),
 		cmocka_unit_test(bad_settings_are_exit_1),
