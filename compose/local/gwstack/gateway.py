@@ -21,6 +21,9 @@ class _Program(Part):
 
 
 def _tcp(address):
+    """As (host, port) in a list, which is empty for a unix socket and for no address."""
+    if not address:
+        return []
     host, port = probe.split_address(address)
     return [] if host is None else [(host, port)]
 
@@ -112,7 +115,8 @@ class HAProxy(Part):
 
     def ports(self):
         tls = int(self.stack.settings["SERVER_TLS_PORT"])
-        return [("0.0.0.0", self.port), *([("0.0.0.0", tls)] if tls else [])]
+        return [("0.0.0.0", self.port), *([("0.0.0.0", tls)] if tls else []),
+                *_tcp(self.stack.settings["HAPROXY_METRICS_BIND"])]
 
     def command(self):
         program = find_program("haproxy", self.stack.environ.get("HAPROXY_BIN"))
@@ -126,7 +130,7 @@ class HAProxy(Part):
         values = {name: stack.settings[name] for name in (
             "SERVER_PORT", "SERVER_READ_TIMEOUT", "SERVER_WRITE_TIMEOUT", "SERVER_CORS_ORIGINS", "API_TOKEN",
             "USAGE_TOKEN", "IMAGES_CACHE_MB", "IMAGES_PUBLIC_SIGNED", "SERVER_TLS_PORT", "SERVER_TLS_CERTIFICATE",
-            "SERVER_TLS_REDIRECT", "SERVER_TLS_PUBLIC_PORT", "SERVER_TLS_HSTS_SECONDS")}
+            "SERVER_TLS_REDIRECT", "SERVER_TLS_PUBLIC_PORT", "SERVER_TLS_HSTS_SECONDS", "HAPROXY_METRICS_BIND")}
         values.update({
             "UPLOADS_MAX_SIZE_BYTES": str(size_bytes(stack.settings["UPLOADS_MAX_SIZE"])),
             "IMAGES_CACHE_OBJECT_BYTES": str(size_bytes(stack.settings["IMAGES_CACHE_MAX_OBJECT"])),
