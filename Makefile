@@ -309,6 +309,18 @@ uninstall: ## remove what `make install` with the same prefix brought; settings 
 		$(DESTDIR)$(sysusersdir)/imgproxy-gateway.conf
 	rm -rf $(DESTDIR)$(pkgdatadir) $(DESTDIR)$(docdir)
 
+.PHONY: docker-build docker-up docker-down
+docker-build: ## the images of the three programs
+	@compose/containers.sh build
+docker-up: ## the whole stack in containers; makes compose/.env and compose/secrets/ the first time
+	@compose/containers.sh up
+docker-down: ## end it; its volumes stay
+	@compose/containers.sh down
+
+.PHONY: test-containers
+test-containers: ## the stack in containers, on an engine of its own (root); nothing that runs here is touched
+	@tests/containers/run.sh
+
 .PHONY: lint
 lint: ## clang-format, clang-tidy, cppcheck, shellcheck, the include table, file lengths
 	@tests/lint/run.sh

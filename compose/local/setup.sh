@@ -1,6 +1,6 @@
 #!/bin/bash
-# Installs the Debian 12 packages that the groups named as arguments need: run, test, lint (all three when none is named)
-# bench and load.
+# Installs the Debian 12 packages that the groups named as arguments need: run, test, lint (all three when none is named),
+# bench, load and containers.
 # Asks dpkg first: when nothing is missing it ends at once and needs neither root nor the network.
 set -euo pipefail
 
@@ -8,9 +8,11 @@ run=(gcc make libc6-dev pkg-config libev-dev liblmdb-dev libpq-dev libhiredis-de
     libjansson-dev libyaml-dev zlib1g-dev libvips-dev libcurl4-openssl-dev haproxy postgresql-15 postgresql-client-15 redis-server curl
     python3 ca-certificates procps util-linux passwd)
 test=(libcmocka-dev python3-pytest python3-pytest-rerunfailures python3-pytest-xdist python3-psycopg2 python3-h2 python3-redis python3-requests python3-pil python3-lmdb nginx-light)
-lint=(systemd clang clang-format clang-tidy cppcheck shellcheck valgrind libclang-rt-14-dev lcov)
+lint=(systemd clang clang-format clang-tidy cppcheck shellcheck valgrind libclang-rt-14-dev lcov
+    docker-compose prometheus yamllint)
 bench=(nginx-light)
 load=(python3-locust)
+containers=(docker.io docker-compose debootstrap iproute2 python3-pil)
 
 fail() {
     echo "setup.sh: $*" >&2
@@ -30,7 +32,8 @@ for group in "$@"; do
     lint) wanted+=("${lint[@]}") ;;
     bench) wanted+=("${bench[@]}") ;;
     load) wanted+=("${load[@]}") ;;
-    *) fail "unknown group '$group' (run, test, lint, bench, load)" ;;
+    containers) wanted+=("${containers[@]}") ;;
+    *) fail "unknown group '$group' (run, test, lint, bench, load, containers)" ;;
     esac
 done
 

@@ -85,6 +85,17 @@ headers_compile() {
     return $bad
 }
 
+# The stack in containers, with the stand-ins and without.
+compose_files() {
+    local standins=() override
+    for override in "" tests/containers/docker-compose.standins.yml; do
+        [ -z "$override" ] || standins=(-f "$override")
+        ENV_FILE="$PWD/compose/.env.example" STANDINS=/tmp docker-compose --project-directory compose \
+            --env-file compose/.env.example -f compose/docker-compose.yml "${standins[@]}" config -q || return 1
+    done
+    promtool check config --syntax-only compose/prometheus.yml >/dev/null
+}
+
 # Keys, tokens and private keys that were left in a file. Tests make their own.
 no_secrets() {
     ! find_files ! -path './tests/*' | tr '\n' '\0' | xargs -0 grep -nIE \
@@ -99,6 +110,8 @@ check file-length file_lengths
 check secrets no_secrets
 check python python_compiles
 check shellcheck shell_check
+check yamllint yamllint -s .
+check compose compose_files
 check cppcheck cpp_check
 check clang-tidy clang_tidy
 
