@@ -60,6 +60,7 @@ static enum imgurl_result refuse_source(struct imgurl_out *out, const char *why)
 enum imgurl_result imgurl_open(const struct imgurl_key *signing, struct sv path, struct imgurl_opened *out)
 {
 	struct sv unsafe = SV("/img/unsafe/");
+	struct sv key;
 	struct sv signature;
 	uint64_t id;
 
@@ -76,7 +77,7 @@ enum imgurl_result imgurl_open(const struct imgurl_key *signing, struct sv path,
 		return IMGURL_INVALID;
 	/* From here on it is always the signature, until that is right. */
 	struct sv rest = sv_skip(path, sizeof("/signed/") - 1);
-	if (!sv_split(&rest, '/', &signature) || !sv_split(&rest, '/', &signature) || rest.p == NULL)
+	if (!sv_split(&rest, '/', &key) || !sv_split(&rest, '/', &signature) || rest.p == NULL)
 		return IMGURL_SIGNATURE;
 	out->path = imgurl_normalise(rest, out->buf);
 	switch (imgurl_verify(signing, signature, out->path)) {
