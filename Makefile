@@ -325,6 +325,10 @@ test-containers: ## the stack in containers, on an engine of its own (root); not
 lint: ## clang-format, clang-tidy, cppcheck, shellcheck, the include table, file lengths
 	@tests/lint/run.sh
 
+.PHONY: docs
+docs: ## the table of docs/metrics.md, from spoa/agent/metrics.def
+	@/usr/bin/python3 -B tests/lint/metrics_doc.py write
+
 .PHONY: coverage
 coverage: ## line coverage of the unit and integration tests, in build/coverage/html
 	@compose/local/setup.sh run test lint

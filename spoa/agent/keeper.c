@@ -2,13 +2,14 @@
  * the stats port. */
 #include <inttypes.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #include "agent/child.h"
 #include "agent/defaults.h"
+#include "agent/metrics.h"
 #include "agent/recorder.h"
 #include "base/check.h"
 #include "base/clock.h"
@@ -45,58 +46,58 @@ struct keeper {
 
 /* ---- the stats port ---- */
 
-static void put_printf(void *arg, const char *fmt, ...)
+static void put(void *arg, const char *p, size_t n)
 {
-	char line[512];
-	va_list ap;
-
-	va_start(ap, fmt);
-	int n = vsnprintf(line, sizeof(line), fmt, ap);
-	va_end(ap);
-	CHECK(n >= 0 && (size_t)n < sizeof(line));
-	statshttp_write(arg, line, (size_t)n);
+	statshttp_write(arg, p, n);
 }
 
-static void gauge(struct statshttp_response *resp, const char *name, const char *help, double value)
+/* The spool's, which may have a disk of its own, else that of the state folder. */
+static void look_at_disk(const struct keeper *k, struct metrics_source *source)
 {
-	char text[32] = "NaN"; /* as Prometheus shows that there is no value */
+	char path[4096 + 8];
+	struct statvfs fs;
 
-	if (!isnan(value))
-		snprintf(text, sizeof(text), "%.15g", value);
-	statshttp_printf(resp, "# HELP %s %s\n# TYPE %s gauge\n%s %s\n", name, help, name, name, text);
+	snprintf(path, sizeof(path), "%s/usage", k->child.settings->agent_state_dir);
+	if (statvfs(path, &fs) != 0 && statvfs(k->child.settings->agent_state_dir, &fs) != 0)
+		return;
+	source->disk_free_bytes = (double)fs.f_bavail * (double)fs.f_frsize;
+	source->disk_size_bytes = (double)fs.f_blocks * (double)fs.f_frsize;
 }
 
 static void metrics(struct keeper *k, struct statshttp_response *resp)
 {
-	const struct agent_put put = { .printf = put_printf, .arg = resp };
-	struct policy_sync_status status = { 0 };
+	const struct metrics_out out = { .write = put, .arg = resp };
+	struct metrics_source source = {
+		.shared = k->child.shared,
+		.version = GATEWAY_VERSION,
+		.now_ns = clock_mono_ns(),
+		.postgres_up = k->pg != NULL && pg_is_up(k->pg),
+		.redis_up = k->redis != NULL && redis_is_up(k->redis),
+		.redis_configured = k->redis != NULL,
+		.usage_configured = k->charges != NULL,
+		.usage_up = k->recorder != NULL,
+		.usage_spool_bytes = NAN,
+		.usage_memory_bytes = NAN,
+		.usage_lag_s = NAN,
+		.disk_free_bytes = NAN,
+		.disk_size_bytes = NAN,
+		.reconcile_differences = k->reconciled.differences,
+		.reconcile_at = k->reconciled.at,
+	};
 
-	statshttp_content_type(resp, "text/plain; version=0.0.4; charset=utf-8");
-	agent_shared_metrics(k->child.shared, &put);
 	if (k->sync != NULL)
-		policy_sync_status(k->sync, &status);
-	gauge(resp, "gateway_policy_users", "Users in the policy that verdicts read.", (double)status.users);
-	gauge(resp, "gateway_policy_keys", "API keys in the policy that verdicts read.", (double)status.keys);
-	gauge(resp, "gateway_policy_generation", "Generation of PostgreSQL that the policy has reached.",
-	      (double)status.generation);
-	/* Before the first comparison its age is not known. */
-	gauge(resp, "gateway_policy_age_seconds", "Time since the policy was last known to equal PostgreSQL.",
-	      status.synced_ns == 0 ? NAN : (double)(clock_mono_ns() - status.synced_ns) / 1e9);
-	gauge(resp, "gateway_postgres_up", "Whether the keeper is connected to PostgreSQL.",
-	      k->pg != NULL && pg_is_up(k->pg) ? 1 : 0);
-	gauge(resp, "gateway_redis_up", "Whether the keeper is connected to Redis; 0 also when none is configured.",
-	      k->redis != NULL && redis_is_up(k->redis) ? 1 : 0);
-	if (k->recorder != NULL)
-		recorder_metrics(k->recorder, resp);
-	gauge(resp, "gateway_reconcile_differences",
-	      "Differences that the last gatewayctl reconcile of all users has left; NaN: there was none.",
-	      k->reconciled.differences);
-	gauge(resp, "gateway_reconcile_timestamp_seconds", "When the last gatewayctl reconcile of all users ended.",
-	      k->reconciled.at);
-	statshttp_printf(resp,
-	                 "# HELP gateway_build_info The version that runs.\n# TYPE gateway_build_info gauge\n"
-	                 "gateway_build_info{version=\"%s\"} 1\n",
-	                 GATEWAY_VERSION);
+		policy_sync_status(k->sync, &source.policy);
+	if (k->recorder != NULL) {
+		struct recorder_status status;
+
+		recorder_status(k->recorder, &status);
+		source.usage_spool_bytes = (double)status.spool_bytes;
+		source.usage_memory_bytes = (double)status.memory_bytes;
+		source.usage_lag_s = status.lag_s;
+	}
+	look_at_disk(k, &source);
+	statshttp_content_type(resp, "text/plain; version=0.0.4; charset=utf-8");
+	metrics_write(&source, &out);
 }
 
 /* Ready means: a request would get a verdict that follows a policy. */

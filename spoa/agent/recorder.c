@@ -279,7 +279,7 @@ void recorder_finish(struct recorder *r, bool hurry, void (*done)(void *arg), vo
 
 /* ---- metrics ---- */
 
-void recorder_metrics(struct recorder *r, struct statshttp_response *resp)
+void recorder_status(struct recorder *r, struct recorder_status *out)
 {
 	struct usage_ship_status status;
 
@@ -287,14 +287,7 @@ void recorder_metrics(struct recorder *r, struct statshttp_response *resp)
 	note_shipper(r);
 	const int64_t now_ms = clock_real_s() * 1000;
 	const int64_t lag_ms = status.oldest_ms != 0 && status.oldest_ms < now_ms ? now_ms - status.oldest_ms : 0;
-	statshttp_printf(
-	        resp,
-	        "# HELP gateway_usage_spool_bytes Usage records on the disk that PostgreSQL does not have yet.\n"
-	        "# TYPE gateway_usage_spool_bytes gauge\n"
-	        "gateway_usage_spool_bytes %llu\n"
-	        "# HELP gateway_usage_lag_seconds Time since the start of the oldest request whose record "
-	        "PostgreSQL does not have yet.\n"
-	        "# TYPE gateway_usage_lag_seconds gauge\n"
-	        "gateway_usage_lag_seconds %.3f\n",
-	        (unsigned long long)usage_spool_bytes_after(r->spool, status.position), (double)lag_ms / 1000);
+	out->spool_bytes = usage_spool_bytes_after(r->spool, status.position);
+	out->memory_bytes = usage_intake_memory(r->intake);
+	out->lag_s = (double)lag_ms / 1000;
 }

@@ -4,12 +4,12 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "agent/shared.h"
 #include "base/err.h"
 #include "base/settings.h"
 #include "io/loop.h"
-#include "io/statshttp.h"
 #include "store/usage_charges.h"
 
 struct recorder;
@@ -27,7 +27,13 @@ MUST_CHECK enum err recorder_new(struct loop *loop, const struct recorder_config
 /* NULL is allowed. */
 void recorder_free(struct recorder *r);
 
-void recorder_metrics(struct recorder *r, struct statshttp_response *resp);
+/* For the metrics; what the shipper has counted goes to the shared counters, too. */
+struct recorder_status {
+	uint64_t spool_bytes;  /* on the disk, and not in PostgreSQL yet */
+	uint64_t memory_bytes; /* that the disk did not take */
+	double lag_s;          /* since the start of the oldest request that PostgreSQL does not have; 0: it has all */
+};
+void recorder_status(struct recorder *r, struct recorder_status *out);
 
 /*
  * For the end: takes what the sockets hold, and lets the shipper have up to a second to ship it (none with `hurry`).

@@ -1,7 +1,7 @@
 /*
  * What the agent's processes share (store/shm.h): a slot for each process with its heartbeat, the counters of the
- * verdict workers, which the keeper shows as metrics, and those that the verdict spends from. Metrics only grow; all of
- * it survives each single process.
+ * verdict workers, which the keeper shows as metrics (metrics.h), and those that the verdict spends from. Metrics only
+ * grow; all of it survives each single process.
  */
 #pragma once
 
@@ -137,10 +137,3 @@ static inline void agent_count(_Atomic uint64_t *counter)
 
 /* Counts one verdict and its time. */
 void agent_count_verdict(struct agent_metrics *m, enum verdict_code code, uint64_t ns);
-
-/* The text of Prometheus' exposition format 0.0.4 that belongs to the shared counters goes through `put`. */
-struct agent_put {
-	void (*printf)(void *arg, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-	void *arg;
-};
-void agent_shared_metrics(const struct agent_shared *shared, const struct agent_put *put);

@@ -158,6 +158,11 @@ static void add(struct usage_intake *in, const struct usage_record *r)
 		usage_intake_flush(in);
 }
 
+size_t usage_intake_memory(const struct usage_intake *in)
+{
+	return in->queue_len;
+}
+
 bool usage_intake_ready(const struct usage_intake *in)
 {
 	return !in->full;

@@ -52,6 +52,9 @@ bool usage_intake_line(struct usage_intake *in, struct sv line);
 /* All lines so far are kept. */
 void usage_intake_flush(struct usage_intake *in);
 
+/* Bytes of records that the disk did not take so far. */
+size_t usage_intake_memory(const struct usage_intake *in);
+
 /* Brings the spool to the disk, and tries again to write what it did not take. The keeper does so a few times a second.
  */
 void usage_intake_sync(struct usage_intake *in);

@@ -96,6 +96,11 @@ compose_files() {
     promtool check config --syntax-only compose/prometheus.yml >/dev/null
 }
 
+# The document is made from the table of the code.
+metrics_doc() {
+    /usr/bin/python3 -B tests/lint/metrics_doc.py check
+}
+
 # Keys, tokens and private keys that were left in a file. Tests make their own.
 no_secrets() {
     ! find_files ! -path './tests/*' | tr '\n' '\0' | xargs -0 grep -nIE \
@@ -112,6 +117,7 @@ check python python_compiles
 check shellcheck shell_check
 check yamllint yamllint -s .
 check compose compose_files
+check metrics-doc metrics_doc
 check cppcheck cpp_check
 check clang-tidy clang_tidy
 
