@@ -7,9 +7,9 @@ set -euo pipefail
 run=(gcc make libc6-dev pkg-config libev-dev liblmdb-dev libpq-dev libhiredis-dev libssl-dev libmicrohttpd-dev
     libjansson-dev libyaml-dev zlib1g-dev libvips-dev libcurl4-openssl-dev haproxy postgresql-15 postgresql-client-15 redis-server curl
     python3 ca-certificates procps util-linux passwd)
-test=(libcmocka-dev python3-pytest python3-pytest-rerunfailures python3-pytest-xdist python3-psycopg2 python3-h2 python3-redis python3-requests python3-pil python3-lmdb nginx-light)
-lint=(systemd clang clang-format clang-tidy cppcheck shellcheck valgrind libclang-rt-14-dev lcov
-    docker-compose prometheus yamllint)
+test=(libcmocka-dev python3-pytest python3-pytest-rerunfailures python3-pytest-xdist python3-psycopg2 python3-h2 python3-redis python3-requests python3-pil python3-lmdb python3-yaml nginx-light prometheus)
+lint=(systemd prometheus python3-yaml clang clang-format clang-tidy cppcheck shellcheck valgrind libclang-rt-14-dev lcov
+    docker-compose yamllint)
 bench=(nginx-light)
 load=(python3-locust)
 containers=(docker.io docker-compose debootstrap iproute2 python3-pil)
@@ -45,6 +45,7 @@ missing=()
 for package in "${wanted[@]}"; do
     grep -qxF "$package" <<<"$installed" || missing+=("$package")
 done
+mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u | sed '/^$/d')
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 if [ "$(id -u)" -ne 0 ]; then

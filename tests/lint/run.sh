@@ -101,6 +101,14 @@ metrics_doc() {
     /usr/bin/python3 -B tests/lint/metrics_doc.py check
 }
 
+# Rules and alerts: their form, that each alert fires in a test and is silent in one, and that it has its page.
+prometheus_rules() {
+    promtool check rules configs/prometheus/rules.yml configs/prometheus/alerts.yml >/dev/null &&
+        promtool check config --syntax-only configs/prometheus/prometheus.yml >/dev/null &&
+        promtool test rules tests/promtool/*.yml &&
+        /usr/bin/python3 -B tests/lint/alerts.py
+}
+
 # Keys, tokens and private keys that were left in a file. Tests make their own.
 no_secrets() {
     ! find_files ! -path './tests/*' | tr '\n' '\0' | xargs -0 grep -nIE \
@@ -118,6 +126,7 @@ check shellcheck shell_check
 check yamllint yamllint -s .
 check compose compose_files
 check metrics-doc metrics_doc
+check prometheus prometheus_rules
 check cppcheck cpp_check
 check clang-tidy clang_tidy
 
