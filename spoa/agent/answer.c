@@ -499,6 +499,9 @@ enum err answer_notify(struct answerer *a, const struct spop_conn *conn, struct 
 		v = (struct policy_verdict){ .code = VERDICT_UNAVAILABLE };
 	} else {
 		decide(a, &req, &v);
+		/* Those that would have asked are counted where they are turned away. */
+		if (a->env.mode == LIMITS_CUT_OFF && v.limited && user_limits_shared(&v.limits))
+			agent_count(&a->metrics->leases[LEASES_BYPASSED]);
 		if (v.waits) {
 			if (park(a, ev, &v, start, owner))
 				return ERR_OK;

@@ -46,7 +46,9 @@ enum leases_result {
 	LEASES_EXPIRED,     /* the reply came too late to be spent; all of it went back */
 	LEASES_FAILED,      /* no reply: the connection was lost, or Redis refused */
 	LEASES_RETURNED,    /* not spent in time and given back */
-	LEASES_BYPASSED,    /* decided at once from memory, because Redis is down or slow, or too much is in flight */
+	/* No ask, but a request: decided at once from memory, because Redis is down or slow (whoever decides without
+	 * leases_wait() counts it), or because too much is in flight. */
+	LEASES_BYPASSED,
 	LEASES_RESULT_COUNT
 };
 const char *leases_result_name(enum leases_result result);
