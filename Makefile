@@ -228,7 +228,7 @@ PYTEST_ARGS ?=
 test-integration: build $(pacer) $(skew) $(bench_programs) $(live) ## real HAProxy, PostgreSQL, Redis and the programs, on ports and folders of their own
 	@/usr/bin/python3 -m pytest -q -p no:cacheprovider tests/integration $(PYTEST_ARGS)
 
-# ROWS=verdict, latency, size, change, usage, imgurl or upload (or several of them): these alone.
+# ROWS=verdict, latency, size, change, scrape, usage, imgurl or upload (or several of them): these alone.
 ROWS ?=
 .PHONY: bench
 bench: ## the numbers of docs/bench.md, printed and in var/bench.json; ROWS=verdict for one group

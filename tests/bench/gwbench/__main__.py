@@ -1,4 +1,4 @@
-"""gwbench [verdict] [latency] [size] [change] [usage] [imgurl] [upload]: all groups when none is named."""
+"""gwbench [verdict] [latency] [size] [change] [scrape] [usage] [imgurl] [upload]: all groups when none is named."""
 
 import os
 import signal
@@ -9,6 +9,7 @@ from gwstack import StackError
 from . import rows as results
 from .groups import Bench, Options
 from .imgurl import imgurl
+from .scrape import scrape
 from .size import size
 from .upload import upload
 from .usage import usage
@@ -27,13 +28,13 @@ def run(groups, options):
         for row in some:
             say(str(row))
 
-    together = [group for group in ("verdict", "latency", "change") if group in groups]
+    together = [group for group in ("verdict", "latency", "change", "scrape") if group in groups]
     if together:
         with Bench(options, say) as bench:
             bench.start()
             for group in together:
                 say(f"== {group}")
-                keep(getattr(bench, group)())
+                keep(scrape(bench) if group == "scrape" else getattr(bench, group)())
     if "size" in groups:
         say("== size")
         keep(size(options, say))

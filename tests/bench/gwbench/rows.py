@@ -25,6 +25,9 @@ ROWS = {
     "first load": ("size", "s", 1, ("<=", 15.0)),
     "verdict p99 during 10,000 changes": ("size", "ms", 2, ("<=", 1.0)),
     "change p99": ("change", "ms", 1, ("<=", 100.0)),
+    "keeper's CPU for a scrape": ("scrape", "us", 0, None),
+    "size of a scrape": ("scrape", "KB", 1, None),
+    "verdict p99 added while scraped": ("scrape", "ms", 3, ("<=", 0.1)),
     "usage records over TCP and UDP": ("usage", "/s", 0, (">=", 50000.0)),
     "usage records over TCP": ("usage", "/s", 0, (">=", 50000.0)),
     "usage records over UDP": ("usage", "/s", 0, (">=", 50000.0)),
@@ -46,7 +49,7 @@ ROWS = {
     "uploads of 100 MB by nginx": ("upload", "MB/s", 0, None),
     "memory of gateway-api with 100 uploads": ("upload", "MiB", 1, ("<=", 64.0)),
 }
-GROUPS = ("verdict", "latency", "size", "change", "usage", "imgurl", "upload")
+GROUPS = ("verdict", "latency", "size", "change", "scrape", "usage", "imgurl", "upload")
 
 
 class Row:
