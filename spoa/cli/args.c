@@ -8,8 +8,6 @@
 #include "base/sv.h"
 #include "policy/record.h"
 
-#define SECONDS_MAX (UINT64_C(36500) * 86400)
-
 __attribute__((format(printf, 2, 3))) static enum err fail(char *error, const char *fmt, ...)
 {
 	va_list ap;
@@ -329,17 +327,6 @@ enum err args_names(const char *text, const char *const *names, size_t count, un
 	return ERR_OK;
 }
 
-enum err args_month(const char *text)
-{
-	static const char digits[] = "0123456789";
-	size_t year = strspn(text, digits);
-
-	if (strlen(text) != 7 || year != 4 || text[0] == '0' || text[4] != '-' || strspn(text + 5, digits) != 2)
-		return ERR_INVALID;
-	int month = (text[5] - '0') * 10 + (text[6] - '0');
-	return month >= 1 && month <= 12 ? ERR_OK : ERR_INVALID;
-}
-
 /* Two digits. */
 static int two(const char *digits)
 {
@@ -371,27 +358,4 @@ enum err args_hour(const char *text, char hour[ARGS_HOUR_MAX])
 	memcpy(hour, text, 10);
 	snprintf(hour + 10, ARGS_HOUR_MAX - 10, "T%02u:00Z", (unsigned)at % 24);
 	return ERR_OK;
-}
-
-enum err args_duration(const char *text, uint64_t *seconds)
-{
-	static const struct {
-		char unit;
-		uint64_t seconds;
-	} units[] = { { 's', 1 }, { 'm', 60 }, { 'h', 3600 }, { 'd', 86400 } };
-	size_t n = strlen(text);
-	uint64_t number = 0;
-
-	for (size_t i = 0; n > 1 && i < sizeof(units) / sizeof(units[0]); i++) {
-		if (text[n - 1] != units[i].unit)
-			continue;
-		enum err err = sv_to_u64(sv_from(text, n - 1), &number);
-		if (err != ERR_OK)
-			return err;
-		if (number == 0 || number > SECONDS_MAX / units[i].seconds)
-			return ERR_RANGE;
-		*seconds = number * units[i].seconds;
-		return ERR_OK;
-	}
-	return ERR_INVALID;
 }

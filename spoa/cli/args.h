@@ -49,16 +49,7 @@ MUST_CHECK enum err args_presets(const char *text);
  */
 MUST_CHECK enum err args_names(const char *text, const char *const *names, size_t count, unsigned *set);
 
-/* A month as 2026-01. ERR_INVALID for another form, and for years before 1000. */
-MUST_CHECK enum err args_month(const char *text);
-
 #define ARGS_HOUR_MAX 20 /* 2026-01-31T13:00Z and its NUL */
 
 /* The first minute of an hour, or of a day, in UTC: 2026-01-31T13:00Z or 2026-01-31, from 1970 on. ERR_INVALID. */
 MUST_CHECK enum err args_hour(const char *text, char hour[ARGS_HOUR_MAX]);
-
-/*
- * A span of time as `90s`, `45m`, `12h` or `30d`, in seconds. ERR_INVALID for another form, ERR_RANGE for zero and for
- * more than 36500 days.
- */
-MUST_CHECK enum err args_duration(const char *text, uint64_t *seconds);

@@ -6,6 +6,7 @@
 
 #include "cli/args.h"
 #include "cli/output.h"
+#include "store/admin_json.h"
 
 #define CONNECT_TIMEOUT_MS 10000
 #define MESSAGE_MAX        2048
@@ -36,6 +37,52 @@ static const struct cli_command commands[] = {
 	  .max_args = 2,
 	  .needs_database = true,
 	  .run = cmd_allow_remove },
+	{ .group = "backend",
+	  .verb = "add",
+	  .args = "NAME URL",
+	  .help = "add an image server",
+	  .min_args = 2,
+	  .max_args = 2,
+	  .needs_database = true,
+	  .options = { { .name = "--weight",
+	                 .value = "N",
+	                 .help = "its share of the requests, 0 to 256; 0: none",
+	                 .required = true } },
+	  .run = cmd_backend_add },
+	{ .group = "backend",
+	  .verb = "drain",
+	  .args = "NAME",
+	  .help = "give an image server no new requests: `backend set NAME --weight 0`",
+	  .min_args = 1,
+	  .max_args = 1,
+	  .needs_database = true,
+	  .run = cmd_backend_drain },
+	{ .group = "backend",
+	  .verb = "list",
+	  .args = "",
+	  .help = "list the image servers",
+	  .needs_database = true,
+	  .run = cmd_backend_list },
+	{ .group = "backend",
+	  .verb = "remove",
+	  .args = "NAME",
+	  .help = "undo `backend add`",
+	  .min_args = 1,
+	  .max_args = 1,
+	  .needs_database = true,
+	  .run = cmd_backend_remove },
+	{ .group = "backend",
+	  .verb = "set",
+	  .args = "NAME",
+	  .help = "set the weight of an image server",
+	  .min_args = 1,
+	  .max_args = 1,
+	  .needs_database = true,
+	  .options = { { .name = "--weight",
+	                 .value = "N",
+	                 .help = "its share of the requests, 0 to 256; 0: none",
+	                 .required = true } },
+	  .run = cmd_backend_set },
 	{ .group = "config",
 	  .verb = "show",
 	  .args = "",
@@ -289,7 +336,7 @@ const char *cli_command_name(const struct cli_command *c, char buf[CLI_NAME_MAX]
 static void print_error(struct cli_io *io, bool json, const char *message)
 {
 	if (json)
-		output_json(io->err, json_pack("{s:o}", "error", output_text(message)));
+		output_json(io->err, json_pack("{s:o}", "error", admin_json_text(message)));
 	else
 		fprintf(io->err, "gatewayctl: %s\n", message);
 }
@@ -367,7 +414,7 @@ static enum cli_exit check_config(struct cli_call *call)
 
 	if (call->json)
 		output_json(call->io->out,
-		            json_pack("{s:o, s:b}", "source", output_text(call->settings->source), "ok", 1));
+		            json_pack("{s:o, s:b}", "source", admin_json_text(call->settings->source), "ok", 1));
 	else
 		fprintf(call->io->out, "%s: ok\n", source);
 	return CLI_DONE;

@@ -1,23 +1,12 @@
-#include <inttypes.h>
 #include <stdlib.h>
 
 #include "base/check.h"
 #include "cli/cli.h"
 #include "cli/output.h"
-#include "store/admin_allow.h"
+#include "store/admin_json.h"
 
 /* `allow add` */
 enum { OPTION_DESCRIPTION = 0 };
-
-static json_t *entry_json(const struct admin_allow *a)
-{
-	json_t *v = json_pack("{s:I, s:o, s:I, s:o, s:o, s:o}", "id", (json_int_t)a->id, "user",
-	                      output_text(a->username), "user_id", (json_int_t)a->user_id, "cidr", output_text(a->cidr),
-	                      "description", output_text(a->description), "created_at", output_text(a->created_at));
-
-	CHECK(v != NULL);
-	return v;
-}
 
 enum cli_exit cmd_allow_add(struct cli_call *call)
 {
@@ -29,7 +18,7 @@ enum cli_exit cmd_allow_add(struct cli_call *call)
 		return cli_refuse(call, "%s", error);
 	const struct admin_allow *a = &list.items[0];
 	if (call->json)
-		output_json(call->io->out, entry_json(a));
+		output_json(call->io->out, admin_json_allow(a));
 	else
 		fprintf(call->io->out, "%s may call from %s\n", a->username, a->cidr);
 	admin_allows_free(&list);
@@ -57,16 +46,12 @@ enum cli_exit cmd_allow_list(struct cli_call *call)
 
 	if (admin_allow_list(call->db, call->args[0], &list, error) != ERR_OK)
 		return cli_refuse(call, "%s", error);
-	if (call->json) {
-		json_t *v = json_array();
-		for (size_t i = 0; i < list.count; i++)
-			json_array_append_new(v, entry_json(&list.items[i]));
-		output_json(call->io->out, v);
-	} else if (list.count == 0) {
+	if (call->json)
+		output_json(call->io->out, admin_json_allows(&list));
+	else if (list.count == 0)
 		fprintf(call->io->out, "the list is empty: %s may call from anywhere\n", call->args[0]);
-	} else {
+	else
 		list_table(call->io->out, &list);
-	}
 	admin_allows_free(&list);
 	return CLI_DONE;
 }
@@ -80,7 +65,7 @@ enum cli_exit cmd_allow_remove(struct cli_call *call)
 		return cli_refuse(call, "%s", error);
 	const struct admin_allow *a = &list.items[0];
 	if (call->json)
-		output_json(call->io->out, entry_json(a));
+		output_json(call->io->out, admin_json_allow(a));
 	else
 		fprintf(call->io->out, "%s is off the list of %s%s\n", a->cidr, a->username,
 		        list.left == 0 ? ", which is empty now: they may call from anywhere" : "");

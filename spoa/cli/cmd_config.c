@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "cli/cli.h"
 #include "cli/output.h"
+#include "store/admin_json.h"
 
 #define VALUE_MAX  4200
 #define ORIGIN_MAX 32
@@ -43,13 +44,13 @@ static void show_json(struct cli_call *call, const struct shown *shown)
 
 	for (size_t i = 0; i < shown->count; i++)
 		json_object_set_new(list, shown->table[i].name,
-		                    json_pack("{s:o, s:s, s:b, s:s}", "value", output_text(shown->values[i]), "origin",
-		                              shown->origins[i], "default", (int)shown->is_default[i], "environment",
-		                              shown->table[i].env));
+		                    json_pack("{s:o, s:s, s:b, s:s}", "value", admin_json_text(shown->values[i]),
+		                              "origin", shown->origins[i], "default", (int)shown->is_default[i],
+		                              "environment", shown->table[i].env));
 	for (size_t i = 0; i < s->backends_count; i++)
-		json_array_append_new(backends, json_pack("{s:o, s:I}", "url", output_text(s->backends[i].url),
+		json_array_append_new(backends, json_pack("{s:o, s:I}", "url", admin_json_text(s->backends[i].url),
 		                                          "weight", (json_int_t)s->backends[i].weight));
-	output_json(call->io->out, json_pack("{s:o, s:o, s:o}", "source", output_text(s->source), "settings", list,
+	output_json(call->io->out, json_pack("{s:o, s:o, s:o}", "source", admin_json_text(s->source), "settings", list,
 	                                     "backends", backends));
 }
 

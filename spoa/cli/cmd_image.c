@@ -9,7 +9,9 @@
 #include "cli/output.h"
 #include "cli/rows.h"
 #include "policy/record.h"
+#include "store/admin_effective.h"
 #include "store/admin_image.h"
+#include "store/admin_json.h"
 
 /* `image set` */
 enum {
@@ -51,7 +53,7 @@ static struct effective resolve(const struct settings *s, const struct admin_ima
 		                           [EXPIRES] = i->require_expires } };
 
 	for (size_t k = 0; k < BOUNDS; k++)
-		e.value[k] = rows_effective(&e.number[k], settings[k]);
+		e.value[k] = admin_effective(&e.number[k], settings[k]);
 	return e;
 }
 
@@ -86,7 +88,7 @@ static const char *value_text(size_t bound, uint64_t value, char buf[ROWS_TEXT_M
 
 static void show_json(struct cli_call *call, const struct admin_images *i, const struct effective *e)
 {
-	json_t *v = json_pack("{s:o, s:I}", "user", output_text(i->username), "user_id", (json_int_t)i->user_id);
+	json_t *v = json_pack("{s:o, s:I}", "user", admin_json_text(i->username), "user_id", (json_int_t)i->user_id);
 	json_t *presets = json_array();
 	struct sv rest = sv_str(i->presets), name;
 	unsigned defaults = 0;
@@ -99,7 +101,7 @@ static void show_json(struct cli_call *call, const struct admin_images *i, const
 	while (sv_split(&rest, ',', &name))
 		json_array_append_new(presets, json_stringn(name.p, name.n));
 	json_object_set_new(v, "presets", presets);
-	json_object_set_new(v, "defaults", rows_names_json(names, BOUNDS, defaults));
+	json_object_set_new(v, "defaults", admin_json_names(names, BOUNDS, defaults));
 	output_json(call->io->out, v);
 }
 

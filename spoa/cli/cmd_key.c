@@ -2,11 +2,12 @@
 #include <string.h>
 
 #include "base/sv.h"
-#include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/output.h"
 #include "cli/rows.h"
 #include "policy/scope.h"
+#include "store/admin_json.h"
+#include "store/admin_words.h"
 
 /* `key create` */
 enum { OPTION_NAME = 0, OPTION_SCOPES, OPTION_EXPIRES, OPTION_SIGNING };
@@ -53,7 +54,7 @@ static void print_new_key(FILE *f, const struct admin_key *k, const struct admin
 
 static json_t *new_key_json(const struct admin_key *k, const struct admin_key_secrets *secrets)
 {
-	json_t *v = rows_key_json(k);
+	json_t *v = admin_json_key(k);
 
 	json_object_set_new(v, "key", json_string(secrets->text));
 	if (k->signing) {
@@ -86,7 +87,7 @@ enum cli_exit cmd_key_create(struct cli_call *call)
 	wish.scopes = SCOPE_READ | SCOPE_UPLOAD;
 	if (scopes != NULL && scopes_parse(sv_str(scopes), &wish.scopes) != ERR_OK)
 		return cli_refuse(call, "--scopes %s: a comma list of read, upload, admin, each at most once", scopes);
-	if (expires != NULL && args_duration(expires, &wish.lifetime_s) != ERR_OK)
+	if (expires != NULL && admin_duration(expires, &wish.lifetime_s) != ERR_OK)
 		return cli_refuse(call, "--expires %s: a time as 30d, 12h, 45m or 90s, not 0, at most 36500d", expires);
 	if (!take_maker(call, &maker))
 		return CLI_REFUSED;
@@ -100,15 +101,6 @@ enum cli_exit cmd_key_create(struct cli_call *call)
 	return CLI_DONE;
 }
 
-/* As --expires, but nothing at all is a time too. */
-static enum err take_grace(const char *text, uint64_t *seconds)
-{
-	*seconds = 0;
-	if (text == NULL || strcmp(text, "0s") == 0)
-		return ERR_OK;
-	return args_duration(text, seconds);
-}
-
 static void show_rotation(struct cli_call *call, const struct admin_keys *list, const struct admin_key_secrets *secrets)
 {
 	const struct admin_key *made = &list->items[0], *old = &list->items[1];
@@ -118,7 +110,7 @@ static void show_rotation(struct cli_call *call, const struct admin_keys *list, 
 	if (call->json) {
 		json_t *v = new_key_json(made, secrets);
 		json_object_set_new(v, "replaces", json_integer((json_int_t)old->id));
-		json_object_set_new(v, "old_expires_at", ended ? json_null() : output_text(old->expires_at));
+		json_object_set_new(v, "old_expires_at", ended ? json_null() : admin_json_text(old->expires_at));
 		output_json(f, v);
 		return;
 	}
@@ -138,7 +130,7 @@ enum cli_exit cmd_key_rotate(struct cli_call *call)
 
 	if (!take_key_id(call, &id))
 		return CLI_REFUSED;
-	if (take_grace(grace, &grace_s) != ERR_OK)
+	if (admin_grace(grace, &grace_s) != ERR_OK)
 		return cli_refuse(call, "--grace %s: a time as 24h, 30d, 45m or 90s, at most 36500d; 0s is none",
 		                  grace);
 	if (!take_maker(call, &maker))
@@ -161,7 +153,7 @@ enum cli_exit cmd_key_list(struct cli_call *call)
 	if (admin_key_list(call->db, call->nargs > 0 ? call->args[0] : NULL, &list, error) != ERR_OK)
 		return cli_refuse(call, "%s", error);
 	if (call->json)
-		output_json(call->io->out, rows_keys_json(&list));
+		output_json(call->io->out, admin_json_keys(&list));
 	else
 		rows_key_table(call->io->out, &list);
 	admin_keys_free(&list);
@@ -180,7 +172,7 @@ enum cli_exit cmd_key_revoke(struct cli_call *call)
 		return cli_refuse(call, "%s", error);
 	const struct admin_key *k = &list.items[0];
 	if (call->json)
-		output_json(call->io->out, rows_key_json(k));
+		output_json(call->io->out, admin_json_key(k));
 	else
 		fprintf(call->io->out, "key %" PRIu64 " of %s is revoked since %s\n", k->id, k->username,
 		        k->revoked_at);

@@ -4,47 +4,13 @@
 #include "cli/cli.h"
 #include "cli/output.h"
 #include "cli/rows.h"
+#include "store/admin_effective.h"
+#include "store/admin_json.h"
 
 /* `limit set` */
 enum { OPTION_PER_MINUTE = 0, OPTION_PER_HOUR, OPTION_BURST, OPTION_SHADOW };
 
-#define RATE_MAX UINT64_C(1000000000)
-
-static const char *const shadow_names[] = { "minute", "hour" };
-enum { SHADOW_MINUTE = 1, SHADOW_HOUR = 2, SHADOWS = 2 };
-
-/* The numbers that hold. */
-struct effective {
-	uint64_t per_minute;
-	uint64_t per_hour;
-	uint64_t burst;
-};
-
-static struct effective resolve(const struct settings *s, const struct admin_limits *l)
-{
-	struct effective e = {
-		.per_minute = rows_effective(&l->per_minute, s->rate_limits_user_level_requests_per_minute),
-		.per_hour = rows_effective(&l->per_hour, s->rate_limits_user_level_requests_per_hour),
-	};
-
-	e.burst = l->burst.own ? l->burst.value : e.per_minute;
-	return e;
-}
-
-static void show_json(struct cli_call *call, const struct admin_limits *l, const struct effective *e)
-{
-	static const char *const names[] = { "requests_per_minute", "requests_per_hour" };
-	unsigned defaults = (l->per_minute.own ? 0 : 1u) | (l->per_hour.own ? 0 : 2u);
-	unsigned shadow = (l->shadow_minute ? SHADOW_MINUTE : 0u) | (l->shadow_hour ? SHADOW_HOUR : 0u);
-
-	output_json(call->io->out, json_pack("{s:o, s:I, s:I, s:I, s:I, s:o, s:o}", "user", output_text(l->username),
-	                                     "user_id", (json_int_t)l->user_id, names[0], (json_int_t)e->per_minute,
-	                                     names[1], (json_int_t)e->per_hour, "burst", (json_int_t)e->burst, "shadow",
-	                                     rows_names_json(shadow_names, SHADOWS, shadow), "defaults",
-	                                     rows_names_json(names, 2, defaults)));
-}
-
-static void show_table(struct cli_call *call, const struct admin_limits *l, const struct effective *e)
+static void show_table(struct cli_call *call, const struct admin_limits *l, const struct admin_limits_effective *e)
 {
 	static const char *const heads[] = { "LIMIT", "VALUE", "FROM", "SHADOW" };
 	char minute[ROWS_TEXT_MAX], hour[ROWS_TEXT_MAX], burst[ROWS_TEXT_MAX];
@@ -69,10 +35,11 @@ static void show_table(struct cli_call *call, const struct admin_limits *l, cons
 
 static enum cli_exit show(struct cli_call *call, struct admin_limits *l)
 {
-	struct effective e = resolve(call->settings, l);
+	struct admin_limits_effective e;
 
+	admin_limits_effective(call->settings, l, &e);
 	if (call->json)
-		show_json(call, l, &e);
+		output_json(call->io->out, admin_json_limits(call->settings, l));
 	else
 		show_table(call, l, &e);
 	admin_limits_free(l);
@@ -86,13 +53,13 @@ enum cli_exit cmd_limit_set(struct cli_call *call)
 	struct admin_limits limits;
 	unsigned shadow = 0;
 
-	if (!changes_number(call, OPTION_PER_MINUTE, 0, RATE_MAX, &wish.per_minute) ||
-	    !changes_number(call, OPTION_PER_HOUR, 0, RATE_MAX, &wish.per_hour) ||
-	    !changes_number(call, OPTION_BURST, 1, RATE_MAX, &wish.burst) ||
-	    !changes_names(call, OPTION_SHADOW, shadow_names, SHADOWS, &wish.shadow_given, &shadow))
+	if (!changes_number(call, OPTION_PER_MINUTE, 0, ADMIN_RATE_MAX, &wish.per_minute) ||
+	    !changes_number(call, OPTION_PER_HOUR, 0, ADMIN_RATE_MAX, &wish.per_hour) ||
+	    !changes_number(call, OPTION_BURST, 1, ADMIN_RATE_MAX, &wish.burst) ||
+	    !changes_names(call, OPTION_SHADOW, admin_limits_shadows, ADMIN_SHADOWS, &wish.shadow_given, &shadow))
 		return CLI_REFUSED;
-	wish.shadow_minute = (shadow & SHADOW_MINUTE) != 0;
-	wish.shadow_hour = (shadow & SHADOW_HOUR) != 0;
+	wish.shadow_minute = (shadow & ADMIN_SHADOW_MINUTE) != 0;
+	wish.shadow_hour = (shadow & ADMIN_SHADOW_HOUR) != 0;
 	if (admin_limits_set(call->db, call->args[0], &wish, &limits, error) != ERR_OK)
 		return cli_refuse(call, "%s", error);
 	return show(call, &limits);

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "cli/cli.h"
 #include "cli/output.h"
+#include "store/admin_json.h"
 #include "store/migrate.h"
 
 #define SYSTEM_DIR "/usr/share/imgproxy-gateway/migrations"
@@ -58,7 +59,7 @@ static void on_applied(const struct migration *migration, void *arg)
 
 	if (p->call->json)
 		json_array_append_new(p->applied, json_pack("{s:I, s:o}", "version", (json_int_t)migration->version,
-		                                            "name", output_text(migration->name)));
+		                                            "name", admin_json_text(migration->name)));
 	else
 		fprintf(p->call->io->out, "applied %s\n", migration->name);
 	fflush(p->call->io->out);
@@ -95,8 +96,8 @@ static void status_json(struct cli_call *call, const struct migrations *m)
 
 	for (size_t i = 0; i < m->count; i++)
 		json_array_append_new(list, json_pack("{s:I, s:o, s:o}", "version", (json_int_t)m->items[i].version,
-		                                      "name", output_text(m->items[i].name), "applied_at",
-		                                      output_text(m->items[i].applied_at)));
+		                                      "name", admin_json_text(m->items[i].name), "applied_at",
+		                                      admin_json_text(m->items[i].applied_at)));
 	output_json(call->io->out, json_pack("{s:I, s:I, s:o}", "version", (json_int_t)applied_count(m), "latest",
 	                                     (json_int_t)m->count, "migrations", list));
 }

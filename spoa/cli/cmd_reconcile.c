@@ -8,6 +8,7 @@
 #include "cli/args.h"
 #include "cli/output.h"
 #include "cli/reconcile.h"
+#include "store/admin_json.h"
 #include "store/admin_user.h"
 
 enum { OPTION_FIX = 0, OPTION_FROM, OPTION_TO, OPTION_USER };
@@ -23,7 +24,7 @@ void reconcile_note(struct reconcile *r, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	CHECK(json_array_append_new(r->notes, output_text(text)) == 0);
+	CHECK(json_array_append_new(r->notes, admin_json_text(text)) == 0);
 }
 
 static enum err list(struct reconcile *r, enum admin_reconcile_part part, json_t **out)

@@ -7,21 +7,10 @@
 #include "cli/cli.h"
 #include "cli/output.h"
 #include "cli/source_prefix.h"
-#include "store/admin_source.h"
+#include "store/admin_json.h"
 
 /* `source add` */
 enum { OPTION_DESCRIPTION = 0 };
-
-static json_t *entry_json(const struct admin_source *s)
-{
-	json_t *v = json_pack("{s:I, s:o, s:I, s:o, s:o, s:o}", "id", (json_int_t)s->id, "user",
-	                      output_text(s->username), "user_id", (json_int_t)s->user_id, "prefix",
-	                      output_text(s->prefix), "description", output_text(s->description), "created_at",
-	                      output_text(s->created_at));
-
-	CHECK(v != NULL);
-	return v;
-}
 
 /* On false a refusal has been printed. */
 static bool take_prefix(struct cli_call *call, char prefix[SOURCE_PREFIX_MAX])
@@ -47,7 +36,7 @@ enum cli_exit cmd_source_add(struct cli_call *call)
 		return cli_refuse(call, "%s", error);
 	const struct admin_source *s = &list.items[0];
 	if (call->json)
-		output_json(call->io->out, entry_json(s));
+		output_json(call->io->out, admin_json_source(s));
 	else
 		fprintf(call->io->out, "%s may use images from %s\n", s->username, s->prefix);
 	admin_sources_free(&list);
@@ -81,16 +70,12 @@ enum cli_exit cmd_source_list(struct cli_call *call)
 
 	if (admin_source_list(call->db, call->args[0], &list, error) != ERR_OK)
 		return cli_refuse(call, "%s", error);
-	if (call->json) {
-		json_t *v = json_array();
-		for (size_t i = 0; i < list.count; i++)
-			json_array_append_new(v, entry_json(&list.items[i]));
-		output_json(call->io->out, v);
-	} else if (list.count == 0) {
+	if (call->json)
+		output_json(call->io->out, admin_json_sources(&list));
+	else if (list.count == 0)
 		fprintf(call->io->out, "the list is empty: %s has no remote sources\n", call->args[0]);
-	} else {
+	else
 		list_table(call->io->out, &list);
-	}
 	admin_sources_free(&list);
 	return CLI_DONE;
 }
@@ -108,7 +93,7 @@ enum cli_exit cmd_source_remove(struct cli_call *call)
 		return cli_refuse(call, "%s", error);
 	const struct admin_source *s = &list.items[0];
 	if (call->json)
-		output_json(call->io->out, entry_json(s));
+		output_json(call->io->out, admin_json_source(s));
 	else
 		fprintf(call->io->out, "%s is off the list of %s%s\n", s->prefix, s->username,
 		        list.left == 0 ? ", which is empty now: they have no remote sources" : "");

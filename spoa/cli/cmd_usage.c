@@ -1,82 +1,20 @@
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
 #include "base/check.h"
-#include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/output.h"
 #include "cli/rows.h"
-#include "policy/period.h"
-#include "store/admin_usage.h"
+#include "store/admin_month.h"
+#include "store/admin_words.h"
 
 enum { OPTION_MONTH = 0 };
 
-#define MONTH_MAX 8 /* 2026-01 and its NUL */
-#define MB_SHIFT  20
-
-/* A user's month, named after the calendar's in which it starts, since a user's may start on any day. */
-struct month {
-	char name[MONTH_MAX];
-	char start[ROWS_TEXT_MAX];
-	char end[ROWS_TEXT_MAX];
-};
-
-static void find_month(const struct admin_quotas *q, int64_t moment, struct month *m)
-{
-	struct period period;
-
-	period_at(moment, (unsigned)rows_effective(&q->reset_day, 1), &period);
-	rows_time(period.start, m->start);
-	rows_time(period.end, m->end);
-	snprintf(m->name, sizeof(m->name), "%.7s", m->start);
-}
-
-/* The last second of a calendar month (args_month() took it): whichever day a user's month starts on, it has begun. */
-static int64_t last_second_of(const char *month)
-{
-	int year = (month[0] - '0') * 1000 + (month[1] - '0') * 100 + (month[2] - '0') * 10 + month[3] - '0';
-	struct tm next = { .tm_year = year - 1900, .tm_mon = (month[5] - '0') * 10 + month[6] - '0', .tm_mday = 1 };
-
-	return (int64_t)timegm(&next) - 1;
-}
-
-/* What is known of a month. `used` counts against the quotas: the counters of the running month, else the roll-ups. */
-struct usage {
-	struct month month;
-	json_t *sums; /* as admin_usage_month() says */
-	uint64_t used_requests;
-	uint64_t used_bytes;
-	uint64_t requests; /* quota; 0: none */
-	uint64_t bandwidth_mb;
-};
+#define MB_SHIFT 20
 
 static uint64_t number(const json_t *object, const char *name)
 {
 	return (uint64_t)json_integer_value(json_object_get(object, name));
-}
-
-static json_t *left_json(uint64_t used, uint64_t quota)
-{
-	return quota == 0 ? json_null() : json_integer((json_int_t)(used < quota ? quota - used : 0));
-}
-
-static void show_json(struct cli_call *call, const struct admin_quotas *q, const struct usage *u)
-{
-	uint64_t used_mb = u->used_bytes >> MB_SHIFT;
-	json_t *v = json_pack("{s:o, s:I, s:s, s:s, s:s, s:I, s:o, s:I, s:I, s:o, s:I, s:I, s:o, s:o}", "user",
-	                      output_text(q->username), "user_id", (json_int_t)q->user_id, "month", u->month.name,
-	                      "start", u->month.start, "end", u->month.end, "monthly_requests", (json_int_t)u->requests,
-	                      "requests_percent", rows_percent_json(u->used_requests, u->requests), "bandwidth_mb",
-	                      (json_int_t)used_mb, "monthly_bandwidth_mb", (json_int_t)u->bandwidth_mb,
-	                      "bandwidth_percent", rows_percent_json(used_mb, u->bandwidth_mb), "used_requests",
-	                      (json_int_t)u->used_requests, "used_bytes", (json_int_t)u->used_bytes, "requests_left",
-	                      left_json(u->used_requests, u->requests), "bytes_left",
-	                      left_json(u->used_bytes, u->bandwidth_mb << MB_SHIFT));
-
-	CHECK(v != NULL && json_object_update(v, u->sums) == 0);
-	output_json(call->io->out, v);
 }
 
 static const char *text_of(uint64_t value, char buf[ROWS_TEXT_MAX])
@@ -85,7 +23,7 @@ static const char *text_of(uint64_t value, char buf[ROWS_TEXT_MAX])
 	return buf;
 }
 
-static void show_quotas(struct cli_call *call, const struct usage *u)
+static void show_quotas(struct cli_call *call, const struct admin_month *u)
 {
 	static const char *const heads[] = { "COUNTER", "USED", "QUOTA", "LEFT", "PERCENT" };
 	uint64_t used_mb = u->used_bytes >> MB_SHIFT;
@@ -134,7 +72,7 @@ static void show_parts(struct cli_call *call, const json_t *list, const char *he
 	free(cells);
 }
 
-static void show_table(struct cli_call *call, const struct admin_quotas *q, const struct usage *u)
+static void show_table(struct cli_call *call, const struct admin_month *u)
 {
 	json_t *refused = json_object_get(u->sums, "refused");
 	uint64_t requests = number(u->sums, "requests"), admitted = number(u->sums, "admitted");
@@ -142,8 +80,8 @@ static void show_table(struct cli_call *call, const struct admin_quotas *q, cons
 	const char *code;
 	json_t *n;
 
-	fprintf(out, "user %" PRIu64 " (%s), month %s: from %s to %s\n", q->user_id, q->username, u->month.name,
-	        u->month.start, u->month.end);
+	fprintf(out, "user %" PRIu64 " (%s), month %s: from %s to %s\n", u->quotas.user_id, u->quotas.username, u->name,
+	        u->start, u->end);
 	show_quotas(call, u);
 	fprintf(out,
 	        "\nrequests %" PRIu64 ": admitted %" PRIu64 " (images %" PRIu64 ", uploads %" PRIu64
@@ -164,60 +102,20 @@ static void show_table(struct cli_call *call, const struct admin_quotas *q, cons
 	show_parts(call, json_object_get(u->sums, "backends"), "BACKEND", "backend");
 }
 
-static enum cli_exit load_sums(struct cli_call *call, uint64_t user_id, const char *month, json_t **sums)
-{
-	char error[ADMIN_ERROR_MAX];
-	struct pg_result *rows;
-	const char *json;
-
-	if (admin_usage_month(call->db, user_id, month, &json, &rows, error) != ERR_OK)
-		return cli_refuse(call, "%s", error);
-	*sums = json_loads(json, 0, NULL);
-	pg_result_free(rows);
-	return *sums != NULL ? CLI_DONE : cli_refuse(call, "database: unexpected value in table usage_monthly");
-}
-
-static enum cli_exit show(struct cli_call *call, const struct admin_quotas *q, struct usage *u, bool running)
-{
-	enum cli_exit code = load_sums(call, q->user_id, u->month.name, &u->sums);
-
-	if (code != CLI_DONE)
-		return code;
-	u->requests = rows_effective(&q->requests, call->settings->quotas_monthly_requests);
-	u->bandwidth_mb = rows_effective(&q->bandwidth_mb, call->settings->quotas_monthly_bandwidth_mb);
-	u->used_requests = running ? q->current_requests : number(u->sums, "images") + number(u->sums, "uploads");
-	u->used_bytes = running ? q->current_bandwidth_bytes : number(u->sums, "billed_bytes");
-	if (call->json)
-		show_json(call, q, u);
-	else
-		show_table(call, q, u);
-	json_decref(u->sums);
-	return CLI_DONE;
-}
-
 enum cli_exit cmd_usage(struct cli_call *call)
 {
 	const char *wanted = call->options[OPTION_MONTH];
 	char error[ADMIN_ERROR_MAX];
-	struct admin_quotas quotas;
-	struct month running;
-	struct usage usage = { 0 };
-	enum cli_exit code;
+	struct admin_month month;
 
-	if (wanted != NULL && args_month(wanted) != ERR_OK)
+	if (wanted != NULL && admin_month(wanted) != ERR_OK)
 		return cli_refuse(call, "--month %s: a month as 2026-01", wanted);
-	if (admin_quotas_find(call->db, call->args[0], &quotas, error) != ERR_OK)
+	if (admin_month_find(call->db, call->settings, call->args[0], wanted, &month, error) != ERR_OK)
 		return cli_refuse(call, "%s", error);
-	find_month(&quotas, (int64_t)quotas.now, &running);
-	int order = wanted != NULL ? strcmp(wanted, running.name) : 0;
-	if (order > 0) {
-		code = cli_refuse(call, "--month %s has not begun (the running one is %s)", wanted, running.name);
-	} else {
-		usage.month = running;
-		if (order < 0)
-			find_month(&quotas, last_second_of(wanted), &usage.month);
-		code = show(call, &quotas, &usage, order == 0);
-	}
-	admin_quotas_free(&quotas);
-	return code;
+	if (call->json)
+		output_json(call->io->out, admin_month_json(&month));
+	else
+		show_table(call, &month);
+	admin_month_free(&month);
+	return CLI_DONE;
 }

@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 #include "cli/output.h"
 #include "cli/rows.h"
+#include "store/admin_json.h"
 
 /* Prints the one user of the list, with a sentence for people, and frees the list. */
 static enum cli_exit tell(struct cli_call *call, struct admin_users *list, const char *what)
@@ -10,7 +11,7 @@ static enum cli_exit tell(struct cli_call *call, struct admin_users *list, const
 	const struct admin_user *u = &list->items[0];
 
 	if (call->json)
-		output_json(call->io->out, rows_user_json(u));
+		output_json(call->io->out, admin_json_user(u));
 	else
 		fprintf(call->io->out, "user %" PRIu64 " (%s) %s\n", u->id, u->username, what);
 	admin_users_free(list);
@@ -37,7 +38,7 @@ enum cli_exit cmd_user_list(struct cli_call *call)
 	if (call->json) {
 		json_t *v = json_array();
 		for (size_t i = 0; i < list.count; i++)
-			json_array_append_new(v, rows_user_json(&list.items[i]));
+			json_array_append_new(v, admin_json_user(&list.items[i]));
 		output_json(call->io->out, v);
 	} else {
 		rows_user_table(call->io->out, &list);
@@ -59,8 +60,8 @@ enum cli_exit cmd_user_show(struct cli_call *call)
 		return cli_refuse(call, "%s", error);
 	}
 	if (call->json) {
-		json_t *v = rows_user_json(&list.items[0]);
-		json_object_set_new(v, "keys", rows_keys_json(&keys));
+		json_t *v = admin_json_user(&list.items[0]);
+		json_object_set_new(v, "keys", admin_json_keys(&keys));
 		output_json(call->io->out, v);
 	} else {
 		rows_user_table(call->io->out, &list);

@@ -64,21 +64,3 @@ void output_json(FILE *f, json_t *v)
 	fputc('\n', f);
 	json_decref(v);
 }
-
-json_t *output_text(const char *text)
-{
-	if (text == NULL)
-		return json_null();
-	json_t *v = json_string(text);
-	if (v != NULL)
-		return v;
-	char *ascii = strdup(text);
-	CHECK(ascii != NULL);
-	for (char *p = ascii; *p != '\0'; p++)
-		if ((unsigned char)*p >= 0x80)
-			*p = '?';
-	v = json_string(ascii);
-	free(ascii);
-	CHECK(v != NULL);
-	return v;
-}

@@ -15,6 +15,3 @@ void output_table(FILE *f, size_t columns, const char *const *heads, const char 
 
 /* Writes one line and releases v. */
 void output_json(FILE *f, json_t *v);
-
-/* A JSON string, or null for NULL. Bytes that are no UTF-8 become "?". */
-json_t *output_text(const char *text);

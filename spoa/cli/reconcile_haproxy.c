@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "cli/output.h"
 #include "cli/reconcile.h"
+#include "store/admin_json.h"
 
 #define ASK_TIMEOUT_MS 20000
 #define LOOKS          5
@@ -297,8 +298,8 @@ static enum err add_differences(struct reconcile *r, const struct tallies *t, co
 		if (!is_difference(one))
 			continue;
 		json_t *v = json_pack("{s:s, s:I, s:o, s:s, s:{s:I, s:I}, s:{s:I, s:I}}", "part", "haproxy", "user_id",
-		                      (json_int_t)one->user, "user", output_text(name_of(names, one->user)), "process",
-		                      process, "requests", "haproxy", (json_int_t)one->counted, "rows",
+		                      (json_int_t)one->user, "user", admin_json_text(name_of(names, one->user)),
+		                      "process", process, "requests", "haproxy", (json_int_t)one->counted, "rows",
 		                      (json_int_t)one->found, "response_bytes", "haproxy", (json_int_t)one->bytes_sent,
 		                      "rows", (json_int_t)one->row_bytes);
 		CHECK(v != NULL && json_array_append_new(r->differences, v) == 0);

@@ -5,6 +5,9 @@
 #include "store/admin_row.h"
 #include "store/admin_user.h"
 
+const char *const admin_limits_shadows[ADMIN_SHADOWS] = { "minute", "hour" };
+const char *const admin_quotas_shadows[ADMIN_SHADOWS] = { "requests", "bandwidth" };
+
 /* Of u (the user) and t (their row of the table, which may be missing). */
 #define LIMIT_COLUMNS                                                             \
 	"u.id, u.username, t.requests_per_minute, t.requests_per_hour, t.burst, " \

@@ -17,6 +17,18 @@ struct admin_number {
 	uint64_t value;
 };
 
+#define ADMIN_RATE_MAX UINT64_C(1000000000)
+/* A counter (policy/quota.h) holds more requests, and just as many bytes. */
+#define ADMIN_REQUESTS_MAX     UINT64_C(1000000000000000)
+#define ADMIN_BANDWIDTH_MB_MAX ((UINT64_C(1) << 30) - 1)
+#define ADMIN_STORAGE_MB_MAX   ((UINT64_C(1) << 43) - 1)
+
+/* The names of what may be in shadow; the bit 1 << i stands for name i. */
+enum { ADMIN_SHADOW_MINUTE = 1, ADMIN_SHADOW_HOUR = 2, ADMIN_SHADOW_REQUESTS = 1, ADMIN_SHADOW_BANDWIDTH = 2 };
+#define ADMIN_SHADOWS 2
+extern const char *const admin_limits_shadows[ADMIN_SHADOWS];
+extern const char *const admin_quotas_shadows[ADMIN_SHADOWS];
+
 /* What to do with a number: nothing, unless it was given. */
 struct admin_change {
 	bool given;
@@ -36,9 +48,9 @@ struct admin_limits {
 };
 
 struct admin_limits_wish {
-	struct admin_change per_minute; /* at most 10^9, as per_hour */
+	struct admin_change per_minute; /* at most ADMIN_RATE_MAX, as per_hour */
 	struct admin_change per_hour;
-	struct admin_change burst; /* 1 to 10^9 */
+	struct admin_change burst; /* 1 to ADMIN_RATE_MAX */
 	bool shadow_given;
 	bool shadow_minute;
 	bool shadow_hour;
@@ -68,8 +80,8 @@ struct admin_quotas {
 };
 
 struct admin_quotas_wish {
-	struct admin_change requests;     /* at most 10^15 */
-	struct admin_change bandwidth_mb; /* at most 2^43 - 1, as storage_mb */
+	struct admin_change requests; /* at most ADMIN_REQUESTS_MAX, and so on */
+	struct admin_change bandwidth_mb;
 	struct admin_change storage_mb;
 	struct admin_change reset_day;
 	bool shadow_given;

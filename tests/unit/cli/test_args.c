@@ -190,48 +190,6 @@ static void help_needs_no_finished_command(void **state)
 	assert_true(a.version);
 }
 
-static void durations(void **state)
-{
-	static const struct {
-		const char *text;
-		enum err err;
-		uint64_t seconds;
-	} rows[] = {
-		{ "1s", ERR_OK, 1 },
-		{ "90s", ERR_OK, 90 },
-		{ "45m", ERR_OK, 2700 },
-		{ "12h", ERR_OK, 43200 },
-		{ "30d", ERR_OK, 2592000 },
-		{ "36500d", ERR_OK, UINT64_C(3153600000) },
-		{ "36501d", ERR_RANGE, 0 },
-		{ "3153600000s", ERR_OK, UINT64_C(3153600000) },
-		{ "3153600001s", ERR_RANGE, 0 },
-		{ "0s", ERR_RANGE, 0 },
-		{ "0d", ERR_RANGE, 0 },
-		{ "", ERR_INVALID, 0 },
-		{ "d", ERR_INVALID, 0 },
-		{ "30", ERR_INVALID, 0 },
-		{ "-1d", ERR_INVALID, 0 },
-		{ "+1d", ERR_INVALID, 0 },
-		{ " 1d", ERR_INVALID, 0 },
-		{ "1 d", ERR_INVALID, 0 },
-		{ "1d1h", ERR_INVALID, 0 },
-		{ "1ms", ERR_INVALID, 0 },
-		{ "1w", ERR_INVALID, 0 },
-		{ "1D", ERR_INVALID, 0 },
-	};
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		uint64_t seconds = 0;
-		assert_int_equal(args_duration(rows[i].text, &seconds), rows[i].err);
-		assert_int_equal(seconds, rows[i].seconds);
-	}
-	uint64_t kept = 7;
-	assert_int_not_equal(args_duration("99999999999999999999d", &kept), ERR_OK);
-	assert_int_equal(kept, 7);
-}
-
 static void changes(void **state)
 {
 	static const struct {
@@ -368,20 +326,6 @@ static void lists_of_names(void **state)
 	}
 }
 
-static void months(void **state)
-{
-	static const char *const right[] = { "2026-01", "2026-12", "1999-10", "9999-09" };
-	static const char *const wrong[] = { "",         "2026",       "2026-",    "2026-1",  "2026-13",  "2026-00",
-		                             "2026-001", "26-01",      "02026-01", "0026-01", "2026/01",  "202601",
-		                             "2026-1x",  "2026-01-01", " 2026-01", "2026--1", "2026-01 ", "last" };
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(right) / sizeof(right[0]); i++)
-		assert_int_equal(args_month(right[i]), ERR_OK);
-	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
-		assert_int_equal(args_month(wrong[i]), ERR_INVALID);
-}
-
 static void a_flag_has_no_value(void **state)
 {
 	struct args a;
@@ -452,8 +396,6 @@ int main(void)
 		cmocka_unit_test(thousandths),
 		cmocka_unit_test(presets),
 		cmocka_unit_test(lists_of_names),
-		cmocka_unit_test(months),
-		cmocka_unit_test(durations),
 		cmocka_unit_test(a_flag_has_no_value),
 		cmocka_unit_test(hours),
 	};

@@ -167,17 +167,11 @@ static void an_unreachable_database_is_exit_1(void **state)
 	assert_string_equal(out, "");
 }
 
-/* Not the database's clock, nor its numbers: how they are shown. */
-static void numbers_and_times_of_rows(void **state)
+static void numbers_of_rows(void **state)
 {
-	static const char *const names[] = { "a", "b", "c" };
-	struct admin_number own = { .own = true, .value = 5 }, none = { .own = true }, inherited = { 0 };
 	char buf[ROWS_TEXT_MAX];
 
 	(void)state;
-	assert_int_equal(rows_effective(&own, 9), 5);
-	assert_int_equal(rows_effective(&none, 9), 0);
-	assert_int_equal(rows_effective(&inherited, 9), 9);
 	assert_string_equal(rows_limit(0, buf), "none");
 	assert_string_equal(rows_limit(UINT64_MAX, buf), "18446744073709551615");
 	assert_string_equal(rows_percent_text(999, 1000, buf), "99 %");
@@ -186,14 +180,6 @@ static void numbers_and_times_of_rows(void **state)
 	assert_string_equal(rows_percent_text(INT64_MAX, INT64_MAX, buf), "0 %");
 	assert_string_equal(rows_percent_text(INT64_MAX, 1, buf), "9223372036854775800 %");
 	assert_null(rows_percent_text(5, 0, buf));
-	json_t *v = json_pack("[o, o, o]", rows_percent_json(1, 3), rows_percent_json(1, 0),
-	                      rows_names_json(names, 3, 5));
-	char *text = json_dumps(v, 0);
-	assert_string_equal(text, "[33, null, [\"a\", \"c\"]]");
-	free(text);
-	json_decref(v);
-	assert_string_equal(rows_time(0, buf), "1970-01-01T00:00:00Z");
-	assert_string_equal(rows_time(1772323199, buf), "2026-02-28T23:59:59Z");
 }
 
 static void tables(void **state)
@@ -259,7 +245,7 @@ int main(void)
 		cmocka_unit_test(config_show_hides_secrets),
 		cmocka_unit_test(an_answer_that_cannot_be_written_is_exit_1),
 		cmocka_unit_test(an_unreachable_database_is_exit_1),
-		cmocka_unit_test(numbers_and_times_of_rows),
+		cmocka_unit_test(numbers_of_rows),
 		cmocka_unit_test(tables),
 	};
 	return cmocka_run_group_tests_name("cli/cli", tests, setup, teardown);
