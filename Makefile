@@ -46,7 +46,7 @@ uses_usage := base
 uses_io := base
 uses_store := io usage policy base
 uses_agent := store io usage policy imgurl spop base
-uses_api := io base
+uses_api := store io usage policy imgurl base
 uses_cli := store io usage policy imgurl base
 
 # TLS to Redis needs hiredis 1.0 with its second library, which Debian 12 does not have (spoa/io/redis_tls.h).

@@ -5,19 +5,9 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/hex.h"
 
 static const char label[] = "igw-image-id-v1";
-
-void hex_encode(const uint8_t *in, size_t n, char *out)
-{
-	static const char digits[] = "0123456789abcdef";
-
-	for (size_t i = 0; i < n; i++) {
-		out[2 * i] = digits[in[i] >> 4];
-		out[2 * i + 1] = digits[in[i] & 15];
-	}
-	out[2 * n] = '\0';
-}
 
 enum err image_id_key(struct hmac_sha256 *k, struct sv pepper)
 {

@@ -35,6 +35,3 @@ void image_name(const char *id, enum image_type type, char name[IMAGE_NAME_SIZE]
 
 /* Whether a file's name is `<id>.<extension>`; *type is set then. */
 bool image_name_ok(struct sv name, enum image_type *type);
-
-/* 2 * n digits and NUL. */
-void hex_encode(const uint8_t *in, size_t n, char *out);

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "api/pool.h"
 #include "api/server.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -88,6 +89,16 @@ static enum err open_uploads(struct uploads *uploads, const struct settings *s)
 	return err;
 }
 
+/* At most so many statements at once, whatever the setting allows. */
+static enum err open_pool(struct pool **pool, const struct settings *s)
+{
+	enum err err = pool_new(pool, s->database_dsn, (unsigned)s->database_max_connections);
+
+	if (err != ERR_OK)
+		log_error("cannot start the threads that wait for the database");
+	return err;
+}
+
 static void serve(struct server *server, const struct settings *s, const struct uploads *uploads, const sigset_t *set)
 {
 	int sig;
@@ -111,6 +122,7 @@ static int run(const struct settings *s)
 	const struct privileges *owner;
 	struct privileges found;
 	struct server *server = NULL;
+	struct pool *pool = NULL;
 	sigset_t set;
 	int fd = -1;
 	int status = 1;
@@ -125,9 +137,10 @@ static int run(const struct settings *s)
 	}
 	if (give_up_root(s, owner) != ERR_OK)
 		goto out;
-	if (open_uploads(&uploads, s) != ERR_OK)
+	if (open_uploads(&uploads, s) != ERR_OK || open_pool(&pool, s) != ERR_OK)
 		goto out;
-	struct request_env env = { .uploads = &uploads, .token = s->api_token };
+	struct rest_db_env db = { .settings = s, .pool = pool };
+	struct request_env env = { .uploads = &uploads, .db = &db, .token = s->api_token };
 	unsigned idle_s = (unsigned)(s->server_read_timeout / 1000) + IDLE_EXTRA_S;
 	if (server_new(&server, fd, &env, idle_s) != ERR_OK) {
 		log_error("cannot start the HTTP server");
@@ -137,7 +150,10 @@ static int run(const struct settings *s)
 	serve(server, s, &uploads, &set);
 	status = 0;
 out:
+	/* Before the server: it must not end while a request waits for the pool. */
+	pool_close(pool);
 	server_free(server);
+	pool_free(pool);
 	uploads_close(&uploads);
 	if (fd >= 0) {
 		close(fd);

@@ -39,7 +39,8 @@ struct request {
 	char text[REST_DETAIL_SIZE];
 
 	uint64_t user;
-	uint64_t received; /* bytes of the body */
+	struct rest_db *db; /* NULL: it needs no database */
+	uint64_t received;  /* bytes of the body */
 	struct upload upload;
 	struct MHD_PostProcessor *form; /* NULL: the body is the image */
 	unsigned file_parts;
@@ -233,6 +234,24 @@ static void start_upload(struct request *r)
 	begin_upload(r, length, form);
 }
 
+static void start_db(struct request *r, const char *method, const char *path)
+{
+	const struct rest_db_caller caller = {
+		.user = r->user,
+		.key = header(r, "X-GW-Key"),
+		.scopes = header(r, "X-GW-Scopes"),
+		.request_id = r->id,
+	};
+	enum err err = ERR_NOT_FOUND;
+
+	if (r->env->db != NULL)
+		err = rest_db_new(&r->db, r->env->db, r->conn, method, path, &caller);
+	if (err == ERR_NOT_FOUND)
+		refuse(r, PROBLEM_NOT_FOUND, "There is nothing at this address.");
+	else if (err != ERR_OK)
+		refuse(r, PROBLEM_UNAVAILABLE, "There is no memory at the moment.");
+}
+
 static void start(struct request *r, const char *method, const char *path)
 {
 	bool head = strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
@@ -249,7 +268,7 @@ static void start(struct request *r, const char *method, const char *path)
 	} else if ((r->function = rest_find(sv_str(path), &r->rest)) != NULL) {
 		r->route = ROUTE_REST;
 	} else {
-		refuse(r, PROBLEM_NOT_FOUND, "There is nothing at this address.");
+		start_db(r, method, path);
 	}
 }
 
@@ -266,7 +285,8 @@ struct request *request_new(const struct request_env *env, struct MHD_Connection
 	upload_init(&r->upload);
 	start(r, method, path);
 	bool huge = sv_to_u64(header(r, "Content-Length"), &length) == ERR_OK && length > DRAIN_MAX;
-	r->early = r->refused && (huge || sv_ieq(header(r, "Expect"), SV("100-continue")));
+	bool refused = r->refused || (r->db != NULL && rest_db_is_refused(r->db));
+	r->early = refused && (huge || sv_ieq(header(r, "Expect"), SV("100-continue")));
 	return r;
 }
 
@@ -277,6 +297,7 @@ void request_free(struct request *r)
 	if (r->form != NULL)
 		MHD_destroy_post_processor(r->form);
 	upload_abort(&r->upload);
+	rest_db_free(r->db);
 	free(r);
 }
 
@@ -288,6 +309,8 @@ bool request_answers_early(const struct request *r)
 bool request_body(struct request *r, const char *data, size_t len)
 {
 	r->received += len;
+	if (r->db != NULL)
+		rest_db_body(r->db, data, len);
 	if (r->refused || r->route != ROUTE_UPLOAD) {
 		/* An upload that was refused for its size has been read up to its limit already. */
 		uint64_t max = r->route == ROUTE_UPLOAD ? r->env->uploads->max_size + FORM_EXTRA : 0;
@@ -404,11 +427,18 @@ static enum MHD_Result send_text(struct request *r, unsigned status, const char 
 	return result;
 }
 
+bool request_suspend(struct request *r)
+{
+	return r->db != NULL && rest_db_suspend(r->db);
+}
+
 enum MHD_Result request_answer(struct request *r, bool closing)
 {
 	unsigned status = MHD_HTTP_OK;
 	char *text = NULL;
 
+	if (r->db != NULL)
+		return rest_db_answer(r->db, closing);
 	if (!r->refused && r->route == ROUTE_HEALTH)
 		text = strdup("{\"status\":\"ok\"}");
 	else if (!r->refused && r->route == ROUTE_REST)

@@ -1,7 +1,7 @@
 /*
  * One request to gateway-api, from its headers to its answer: who may ask, and the body of an upload, which is a
  * multipart form with a part `file` or the image itself. Bodies are streamed into the upload store, never held. All
- * other routes are those of rest.h.
+ * other routes are those of rest.h and rest_db.h.
  *
  * A refused body is read to its end before the answer, up to a bound, so that the proxy gets the answer and not a reset
  * of its connection; a client that waits for 100-continue is answered at once.
@@ -11,12 +11,14 @@
 #include <microhttpd.h>
 #include <stdbool.h>
 
+#include "api/rest_db.h"
 #include "api/upload.h"
 
 /* What requests need to know; it outlives them and is only read. */
 struct request_env {
 	const struct uploads *uploads;
-	const char *token; /* what X-GW-Token must say; "" demands none */
+	const struct rest_db_env *db; /* NULL: no routes with the database */
+	const char *token;            /* what X-GW-Token must say; "" demands none */
 };
 
 struct request;
@@ -33,6 +35,9 @@ bool request_answers_early(const struct request *r);
 
 /* The next bytes of the body. False: more than this service will read; the connection should end. */
 bool request_body(struct request *r, const char *data, size_t len);
+
+/* Whether the answer is yet to be made: the connection is suspended, and the server asks again. */
+bool request_suspend(struct request *r);
 
 /* Queues the answer; `closing` asks the peer to end the connection. MHD_NO: the connection should end. */
 enum MHD_Result request_answer(struct request *r, bool closing);

@@ -11,6 +11,7 @@
 #include "api/image_json.h"
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/hex.h"
 #include "base/sv.h"
 
 #define FOLDER_MODE 0750

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "api/image_id.h"
+#include "base/hex.h"
 #include "base/sv.h"
 
 #define PART_PREFIX ".part-"

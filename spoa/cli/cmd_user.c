@@ -78,7 +78,7 @@ static enum cli_exit set_active(struct cli_call *call, bool active)
 	char error[ADMIN_ERROR_MAX];
 	struct admin_users list;
 
-	if (admin_user_set_active(call->db, call->args[0], active, &list, error) != ERR_OK)
+	if (admin_user_set(call->db, call->args[0], NULL, &active, &list, error) != ERR_OK)
 		return cli_refuse(call, "%s", error);
 	return tell(call, &list, active ? "enabled" : "disabled");
 }

@@ -1,16 +1,21 @@
 #include "io/pg_sync.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "io/pg_int.h"
 
 struct pg_sync {
 	PGconn *conn;
+	unsigned limit_ms; /* of a statement; 0: none */
+	bool late;         /* an answer did not come in time: the connection is not to be used again */
 	char error[PG_ERROR_MAX + 32];
 	char sqlstate[8];
 	char constraint[128];
@@ -61,6 +66,78 @@ void pg_sync_close(struct pg_sync *s)
 	free(s);
 }
 
+void pg_sync_limit(struct pg_sync *s, unsigned statement_ms)
+{
+	s->limit_ms = statement_ms;
+}
+
+bool pg_sync_is_fresh(const struct pg_sync *s)
+{
+	struct pollfd p = { .fd = PQsocket(s->conn), .events = POLLIN };
+
+	return !s->late && PQstatus(s->conn) == CONNECTION_OK && PQtransactionStatus(s->conn) == PQTRANS_IDLE &&
+	       poll(&p, 1, 0) == 0;
+}
+
+/* Until there is something to read. False: it was too late. */
+static bool wait_readable(const struct pg_sync *s, uint64_t end_ns)
+{
+	struct pollfd p = { .fd = PQsocket(s->conn), .events = POLLIN };
+
+	for (;;) {
+		uint64_t now = clock_mono_ns();
+		if (now >= end_ns)
+			return false;
+		int rc = poll(&p, 1, (int)((end_ns - now) / NS_PER_MS) + 1);
+		/* Another error than a signal is the connection's, and found when it is read. */
+		if (rc > 0 || (rc < 0 && errno != EINTR))
+			return true;
+	}
+}
+
+/* The last result of what was sent, as PQexec() would give it; NULL when it is late. */
+static PGresult *collect(struct pg_sync *s)
+{
+	uint64_t end_ns = clock_mono_ns() + s->limit_ms * NS_PER_MS;
+	PGresult *last = NULL, *res;
+
+	for (;;) {
+		bool readable = true;
+		while (readable && PQisBusy(s->conn)) {
+			readable = wait_readable(s, end_ns);
+			s->late = !readable;
+			/* A lost connection: PQgetResult() says why. */
+			if (readable && PQconsumeInput(s->conn) == 0)
+				break;
+		}
+		if (!readable) {
+			PQclear(last);
+			return NULL;
+		}
+		res = PQgetResult(s->conn);
+		if (res == NULL)
+			return last;
+		PQclear(last);
+		last = res;
+		ExecStatusType status = PQresultStatus(res);
+		if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH)
+			return last;
+	}
+}
+
+/* One statement with parameters, or several in one text (params == NULL, nparams < 0). */
+static PGresult *run(struct pg_sync *s, const char *sql, int nparams, const char *const *params)
+{
+	if (s->late)
+		return NULL;
+	if (s->limit_ms == 0)
+		return nparams < 0 ? PQexec(s->conn, sql)
+		                   : PQexecParams(s->conn, sql, nparams, NULL, params, NULL, NULL, 0);
+	int sent = nparams < 0 ? PQsendQuery(s->conn, sql)
+	                       : PQsendQueryParams(s->conn, sql, nparams, NULL, params, NULL, NULL, 0);
+	return sent != 0 ? collect(s) : NULL;
+}
+
 /* The line (from 1) of a position that counts characters (from 1) of UTF-8 text. */
 static unsigned line_of(const char *text, uint64_t position)
 {
@@ -90,7 +167,9 @@ static enum err finish(struct pg_sync *s, PGresult *res, const char *script, str
 			pg_result_free(r);
 		return ERR_OK;
 	}
-	if (err == ERR_UNSUPPORTED) {
+	if (s->late) {
+		snprintf(s->error, sizeof(s->error), "no answer within %u ms", s->limit_ms);
+	} else if (err == ERR_UNSUPPORTED) {
 		/* libpq ends the copy by itself when the next statement is sent. */
 		snprintf(s->error, sizeof(s->error), "COPY is not supported");
 	} else if (script != NULL &&
@@ -104,7 +183,7 @@ static enum err finish(struct pg_sync *s, PGresult *res, const char *script, str
 	snprintf(s->sqlstate, sizeof(s->sqlstate), "%s", pg_result_sqlstate(r));
 	snprintf(s->constraint, sizeof(s->constraint), "%s", pg_result_constraint(r));
 	pg_result_free(r);
-	return PQstatus(s->conn) == CONNECTION_OK ? err : ERR_CLOSED;
+	return !s->late && PQstatus(s->conn) == CONNECTION_OK ? err : ERR_CLOSED;
 }
 
 enum err pg_sync_exec(struct pg_sync *s, const char *sql, int nparams, const char *const *params,
@@ -112,12 +191,12 @@ enum err pg_sync_exec(struct pg_sync *s, const char *sql, int nparams, const cha
 {
 	if (out != NULL)
 		*out = NULL;
-	return finish(s, PQexecParams(s->conn, sql, nparams, NULL, params, NULL, NULL, 0), NULL, out);
+	return finish(s, run(s, sql, nparams, params), NULL, out);
 }
 
 enum err pg_sync_script(struct pg_sync *s, const char *sql)
 {
-	return finish(s, PQexec(s->conn, sql), sql, NULL);
+	return finish(s, run(s, sql, -1, NULL), sql, NULL);
 }
 
 enum err pg_sync_begin(struct pg_sync *s)
@@ -127,7 +206,7 @@ enum err pg_sync_begin(struct pg_sync *s)
 
 enum err pg_sync_commit(struct pg_sync *s)
 {
-	PGresult *res = PQexec(s->conn, "COMMIT");
+	PGresult *res = run(s, "COMMIT", -1, NULL);
 	/* A COMMIT of a failed transaction succeeds, with this tag. */
 	bool rolled_back = res != NULL && strcmp(PQcmdStatus(res), "ROLLBACK") == 0;
 	enum err err = finish(s, res, NULL, NULL);
@@ -140,7 +219,7 @@ enum err pg_sync_commit(struct pg_sync *s)
 
 void pg_sync_rollback(struct pg_sync *s)
 {
-	PQclear(PQexec(s->conn, "ROLLBACK"));
+	PQclear(run(s, "ROLLBACK", -1, NULL));
 }
 
 const char *pg_sync_error(const struct pg_sync *s)

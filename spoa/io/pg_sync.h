@@ -1,12 +1,13 @@
 /*
- * A small blocking PostgreSQL client for programs without a loop (gatewayctl). Advisory locks and session settings are
- * plain SQL.
+ * A small blocking PostgreSQL client for programs without a loop (gatewayctl, the threads of gateway-api). Advisory
+ * locks and session settings are plain SQL.
  *
  * Every function that fails leaves the text, the SQLSTATE and the constraint of the failure behind, until the next call
  * on the same handle. No text holds a password or a part of the DSN that could be one.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/err.h"
@@ -22,6 +23,18 @@ MUST_CHECK enum err pg_sync_open(const char *dsn, const char *application_name, 
                                  struct pg_sync **out, char *error, size_t error_size);
 /* An open transaction is rolled back by the server. NULL is allowed. */
 void pg_sync_close(struct pg_sync *s);
+
+/*
+ * How long a statement may take from now on, in milliseconds; 0 (at first): for ever. One whose answer is late loses
+ * the connection (ERR_CLOSED), whatever becomes of it in the server: SET statement_timeout to less.
+ */
+void pg_sync_limit(struct pg_sync *s, unsigned statement_ms);
+
+/*
+ * Whether a connection that was not used for a while is as it was left: no transaction is open, and nothing came from
+ * the server, which without being asked says only that it ends. Asks nobody.
+ */
+bool pg_sync_is_fresh(const struct pg_sync *s);
 
 /*
  * One statement with text parameters ($1 …; NULL is SQL NULL). ERR_REFUSED: the server said no; ERR_CLOSED: the

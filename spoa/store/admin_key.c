@@ -214,6 +214,26 @@ enum err admin_key_list(struct pg_sync *db, const char *user, struct admin_keys 
 	return keys_query(db, KEYS_WHERE "$1::bigint IS NULL OR k.user_id = $1 ORDER BY k.id", 1, params, out, error);
 }
 
+enum err admin_key_find(struct pg_sync *db, const char *user, uint64_t id, struct admin_keys *out, char *error)
+{
+	char user_id[ADMIN_ID_MAX], key_id[ADMIN_ID_MAX];
+	const char *params[] = { key_id, user_id };
+
+	memset(out, 0, sizeof(*out));
+	enum err err = admin_user_id(db, user, user_id, error);
+	if (err != ERR_OK)
+		return err;
+	if (id > INT64_MAX)
+		return admin_fail(error, ERR_NOT_FOUND, "user %s has no key %" PRIu64, user, id);
+	snprintf(key_id, sizeof(key_id), "%" PRIu64, id);
+	err = keys_query(db, KEYS_WHERE "k.id = $1 AND k.user_id = $2", 2, params, out, error);
+	if (err == ERR_OK && out->count == 0) {
+		admin_keys_free(out);
+		err = admin_fail(error, ERR_NOT_FOUND, "user %s has no key %" PRIu64, user, id);
+	}
+	return err;
+}
+
 /*
  * Locks the key's user, then the key: the order of admin_user_delete(), and all before the first change. Says why the
  * key cannot be rotated, and whether it has a signing key. A rotation that runs beside this one has set replaced_by

@@ -82,5 +82,9 @@ MUST_CHECK enum err admin_key_rotate(struct pg_sync *db, const struct admin_key_
 /* The keys of a user, or all (user == NULL), by id. */
 MUST_CHECK enum err admin_key_list(struct pg_sync *db, const char *user, struct admin_keys *out, char *error);
 
+/* The key `id`, which must be the user's: ERR_NOT_FOUND. */
+MUST_CHECK enum err admin_key_find(struct pg_sync *db, const char *user, uint64_t id, struct admin_keys *out,
+                                   char *error);
+
 /* Revokes for good; a key that was revoked before keeps its time. */
 MUST_CHECK enum err admin_key_revoke(struct pg_sync *db, uint64_t id, struct admin_keys *out, char *error);

@@ -62,6 +62,19 @@ enum err admin_user_list(struct pg_sync *db, struct admin_users *out, char *erro
 	                   error);
 }
 
+enum err admin_user_page(struct pg_sync *db, uint64_t after, uint64_t limit, struct admin_users *out, char *error)
+{
+	char after_text[ADMIN_ID_MAX], limit_text[ADMIN_ID_MAX];
+	const char *params[] = { after_text, limit_text };
+
+	snprintf(after_text, sizeof(after_text), "%" PRIu64, after);
+	snprintf(limit_text, sizeof(limit_text), "%" PRIu64, limit);
+	return users_query(db,
+	                   "SELECT " USER_COLUMNS " FROM users WHERE deleted_at IS NULL AND id > $1 ORDER BY id "
+	                   "LIMIT $2",
+	                   2, params, out, error);
+}
+
 enum err admin_user_find(struct pg_sync *db, const char *user, struct admin_users *out, char *error)
 {
 	const char *params[] = { user };
@@ -122,14 +135,17 @@ static enum err users_change(struct pg_sync *db, const char *user, const char *s
 	return err;
 }
 
-enum err admin_user_set_active(struct pg_sync *db, const char *user, bool active, struct admin_users *out, char *error)
+enum err admin_user_set(struct pg_sync *db, const char *user, const char *email, const bool *active,
+                        struct admin_users *out, char *error)
 {
-	const char *params[] = { NULL, active ? "true" : "false" };
+	const char *params[] = { NULL, email, active == NULL ? NULL : *active ? "true" : "false" };
 
-	return users_change(db, user,
-	                    "UPDATE users SET is_active = $2 WHERE id = $1 AND deleted_at IS NULL "
-	                    "RETURNING " USER_COLUMNS,
-	                    2, params, out, error);
+	return users_change(
+	        db, user,
+	        "UPDATE users SET email = coalesce($2, email), is_active = coalesce($3::boolean, is_active) "
+	        "WHERE id = $1 AND deleted_at IS NULL "
+	        "RETURNING " USER_COLUMNS,
+	        3, params, out, error);
 }
 
 /*

@@ -46,11 +46,15 @@ void admin_users_free(struct admin_users *list);
 MUST_CHECK enum err admin_user_add(struct pg_sync *db, const char *username, const char *email, struct admin_users *out,
                                    char *error);
 MUST_CHECK enum err admin_user_list(struct pg_sync *db, struct admin_users *out, char *error);
+/* Of that list at most `limit` users whose ids are above `after`. */
+MUST_CHECK enum err admin_user_page(struct pg_sync *db, uint64_t after, uint64_t limit, struct admin_users *out,
+                                    char *error);
 MUST_CHECK enum err admin_user_find(struct pg_sync *db, const char *user, struct admin_users *out, char *error);
 /* The same, for statements: the id as the text of a parameter. */
 MUST_CHECK enum err admin_user_id(struct pg_sync *db, const char *user, char id[ADMIN_ID_MAX], char *error);
-MUST_CHECK enum err admin_user_set_active(struct pg_sync *db, const char *user, bool active, struct admin_users *out,
-                                          char *error);
+/* email NULL, active NULL: it stays. */
+MUST_CHECK enum err admin_user_set(struct pg_sync *db, const char *user, const char *email, const bool *active,
+                                   struct admin_users *out, char *error);
 
 /* Deletes softly and revokes the user's keys, in one transaction. */
 MUST_CHECK enum err admin_user_delete(struct pg_sync *db, const char *user, struct admin_users *out,

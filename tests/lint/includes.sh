@@ -13,7 +13,7 @@ declare -A uses=(
     [io]="base"
     [store]="io policy usage base"
     [agent]="store io policy usage imgurl spop base"
-    [api]="io base"
+    [api]="store io usage policy imgurl base"
     [cli]="store io usage policy imgurl base"
 )
 bad=0
