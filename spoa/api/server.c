@@ -50,11 +50,14 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
 	(void)version;
 
 	if (r == NULL) {
-		r = request_new(s->env, conn, method, url);
-		if (r == NULL)
-			return MHD_NO;
-		*state = r;
+		/* First, so that who drains the server waits for what this begins. */
 		count(s, 1);
+		r = request_new(s->env, conn, method, url);
+		if (r == NULL) {
+			count(s, -1);
+			return MHD_NO;
+		}
+		*state = r;
 		return request_answers_early(r) ? request_answer(r, true) : MHD_YES;
 	}
 	if (*len > 0) {

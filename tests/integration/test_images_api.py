@@ -265,8 +265,8 @@ def test_uploads_that_end_early_give_back_what_they_reserved(bare, user):
         with http.connect(bare.settings["API_BIND"]) as sock:
             sock.sendall(head + bytes(sent))
             if sent > 1:
-                answer = api.upload(bare, user, bytes(600_000), limit=limit)
-                assert refused(answer)[0] == "600000"
+                wait_until(lambda: api.upload(bare, user, bytes(600_000), limit=limit).status == 507, what="it is reserved")
+                assert refused(api.upload(bare, user, bytes(600_000), limit=limit))[0] == "600000"
         wait_until(lambda: api.upload(bare, user, bytes(600_000), limit=limit).status == 415, what="the room is back")
     api.room(bare, user, limit)
 
