@@ -46,6 +46,15 @@ def test_the_example_environment_has_the_defaults():
             assert value == setting.default, name
 
 
+def test_image_servers_are_bounded():
+    """What the threat model counts on, in both of them and whatever .env says."""
+    for name in ("ALLOW_LOOPBACK_SOURCE_ADDRESSES", "ALLOW_LINK_LOCAL_SOURCE_ADDRESSES", "ALLOW_PRIVATE_SOURCE_ADDRESSES",
+                 "ALLOW_SECURITY_OPTIONS"):
+        assert re.search(rf'^    IMGPROXY_{name}: "false"$', COMPOSE, re.MULTILINE), name
+    assert re.search(r'^    IMGPROXY_MAX_REDIRECTS: "0"$', COMPOSE, re.MULTILINE)
+    assert not {name for name, _ in EXAMPLE} & {"IMGPROXY_MAX_REDIRECTS", "IMGPROXY_ALLOW_PRIVATE_SOURCE_ADDRESSES"}
+
+
 def test_each_secret_comes_from_a_file():
     """All that the table calls secret, but for the token that is there only while it is being changed."""
     rows = re.findall(r'^SETTING\(\w+,\s*\w+,\s*"[^"]*",\s*"([A-Z_]+)",(.*?),$', read("spoa/base/settings.def"), re.MULTILINE)
