@@ -28,6 +28,8 @@ mount -t proc proc "$root/proc"
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
 mount --rbind /dev "$root/dev"
+# A unit with RemoveIPC= takes its user's shared memory along when the last one stops: not that of a PostgreSQL beside this.
+mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
 mount -t sysfs sysfs "$root/sys"
 mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
 ip link set lo up
