@@ -352,7 +352,7 @@ static enum err answer_stale(struct answerer *a, const struct spop_conn *conn, u
 
 	agent_count(&a->metrics->stale);
 	spop_conn_ack_begin(conn, &ack, out, stream_id, frame_id);
-	set_text(&ack, "code", SV("stale"));
+	set_int(&ack, "status", 0);
 	enum err err = spop_conn_ack_end(conn, &ack);
 	if (err == ERR_OK)
 		agent_count(&a->metrics->frames[AGENT_FRAME_ACK]);

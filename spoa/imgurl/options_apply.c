@@ -270,14 +270,17 @@ static enum imgurl_result apply_trim(struct imgurl_options *o, struct imgurl_arg
 	return take(o, ok && take_bool_or_none(a, 2) && take_bool_or_none(a, 3));
 }
 
-/* top:right:bottom:left; what is left out is as its opposite, or as the first. */
+/*
+ * top:right:bottom:left; what is left out at the end is as its opposite, or as the first. A blank one would be what an
+ * option before this one, or a preset, has made it: which is not known here, so there are none.
+ */
 static enum imgurl_result apply_padding(struct imgurl_options *o, struct imgurl_args *a)
 {
 	uint64_t v[4] = { 0 };
 
 	for (unsigned i = 0; i < 4; i++) {
 		v[i] = i == 0 ? 0 : i == 3 ? v[1] : v[0];
-		if (i < a->n && !imgurl_arg_blank(a, i) && !imgurl_arg_integer(a, i, &v[i]))
+		if (i < a->n && (imgurl_arg_blank(a, i) || !imgurl_arg_integer(a, i, &v[i])))
 			return imgurl_option_malformed(o);
 	}
 	o->padding_by = o->name;

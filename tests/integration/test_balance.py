@@ -39,7 +39,7 @@ def test_other_weights(fresh_stack):
 def test_refused_requests_never_reach_an_image_server(stack, owner, source):
     before = counts(stack)
     assert stack.get(image_path(source)).status == 401
-    assert stack.get("/img/unsafe/raw:1/plain/" + source, owner).status == 400
+    assert stack.get("/img/unsafe/raw:1/plain/" + source, owner).status == 403
     assert stack.get("/img/unsafe/plain/http://example.com/a.jpg", owner).status == 403
     assert counts(stack) == before
 

@@ -48,6 +48,13 @@ def test_only_the_origin_form_is_taken(stack, owner, target):
         check_problem(answer, 400, "bad_request")
 
 
+@pytest.mark.parametrize("target", ["http://gateway.test/healthz", "http://gateway.test/api/v1/images", "http:/healthz"])
+def test_a_version_that_is_claimed_changes_nothing(stack, owner, target):
+    """HTTP/1 whose first line says HTTP/2.0: its target has the rules of HTTP/1."""
+    answer = stack.raw(f"GET {target} HTTP/2.0\r\nHost: gateway.test\r\nX-API-Key: {owner.key}\r\n\r\n".encode())
+    assert answer.status == 400, answer
+
+
 @pytest.mark.parametrize("target", ["http://gateway.test/healthz", "*"])
 def test_refused_target_forms_are_problems(stack, target):
     check_problem(stack.request("OPTIONS" if target == "*" else "GET", target), 400, "bad_request")

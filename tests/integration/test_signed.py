@@ -146,6 +146,19 @@ def test_usage_names_the_key_and_hides_the_signature(stack, signer, photo_of):
     assert signature(signer, path) not in "".join(stack.logs().values())
 
 
+def test_a_failure_is_logged_without_the_signature(fresh_stack, photo):
+    stack = fresh_stack()
+    signer = make_signer(stack)
+    path = f"/w:42/plain/{stack.uploaded(signer, photo)['source']}"
+    for server in stack.image_servers:
+        server.stop()
+    stack.wait_server("be_imgproxy", "img1", up=False)
+    stack.wait_server("be_imgproxy", "img2", up=False)
+    check_problem(stack.get(signed(signer, path)), 503, "unavailable")
+    log = stack.logs()["haproxy.log"]
+    assert f"path=/signed/{signer.id}/*{path} " in log and signature(signer, path) not in log
+
+
 def test_limits_and_quotas_apply(stack, photo):
     signer = make_signer(stack)
     path = signed(signer, f"/w:43/plain/{stack.uploaded(signer, photo)['source']}")

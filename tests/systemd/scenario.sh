@@ -76,6 +76,8 @@ until_ok back
 say killed $?
 # The one that ends takes nothing of the other's along.
 systemctl restart imgproxy-gateway-api
+three() { [ "$(find /run/imgproxy-gateway -name '*.sock' | wc -l)" = 3 ]; }
+until_ok three
 say restart.api "$(ask http://127.0.0.1:8080$image) $(find /run/imgproxy-gateway -name '*.sock' | wc -l)"
 systemctl stop imgproxy-gateway-usage.socket imgproxy-gateway-agent
 say stopped "$(active imgproxy-gateway-agent)"
