@@ -6,8 +6,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=0}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
 jobs=-j$(nproc)
-# Most of these tests wait most of the time: three files run beside each other.
-beside="-n 3 --dist loadfile -m 'not serial'"
+# Most of these tests wait most of the time: three files run beside each other. A machine that is busy for a moment is no
+# failure: what fails is run once more, and named in the summary ("RERUN"), so that a test that often needs it is seen.
+again="--reruns 1 -rR"
+beside="-n 3 --dist loadfile -m 'not serial' $again"
 began=$SECONDS
 
 stage() {
@@ -29,8 +31,7 @@ stage "packages" compose/local/setup.sh run test load
 stage "build" quiet_make "$jobs" build
 stage "unit tests" quiet_make "$jobs" test-unit
 stage "integration tests" quiet_make test-integration PYTEST_ARGS="$beside"
-# A machine that is busy for a moment is no failure: what fails here is measured once more.
-stage "integration tests that measure" quiet_make test-integration PYTEST_ARGS="-m serial --reruns 1"
+stage "integration tests that measure" quiet_make test-integration PYTEST_ARGS="-m serial $again"
 stage "build with ASan and UBSan" quiet_make "$jobs" SANITIZE=address,undefined build
 stage "unit tests with ASan and UBSan" quiet_make "$jobs" SANITIZE=address,undefined test-unit
 stage "integration tests with ASan and UBSan" quiet_make SANITIZE=address,undefined test-integration PYTEST_ARGS="$beside"

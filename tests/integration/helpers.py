@@ -178,6 +178,12 @@ class GatewayStack(Stack):
         folder = os.path.join(self.settings["UPLOADS_DIR"], str(getattr(user, "id", user)))
         return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
 
+    def settled_files_of(self, user):
+        """The same, once no upload is unfinished: what is cut off is removed when gateway-api sees the end of the stream,
+        which is after HAProxy has answered."""
+        wait_until(lambda: not [name for name in self.files_of(user) if name.startswith(".part-")], what="no unfinished file")
+        return self.files_of(user)
+
     def stored(self, user, source):
         """The bytes on disk of local:///<name>."""
         name = source[len("local:///"):]

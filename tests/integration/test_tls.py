@@ -256,7 +256,7 @@ def test_a_wrong_length_ends_the_stream(secure, user_key, small_jpeg, headers):
         assert answer.status == 400, answer
     except h2.Stopped:
         pass
-    assert secure.stack.files_of(user_key.user) == before
+    assert secure.stack.settled_files_of(user_key.user) == before
 
 
 def test_cors(secure, user_key, picture):

@@ -59,7 +59,7 @@ BOMBS = {
 def test_decompression_bombs(stack, tenant, name, form):
     problem = check_problem(stack.upload(tenant, BOMBS[name], form=form), 413, "too_large")
     assert "at most 50000000 pixels" in problem["detail"], problem
-    assert stack.files_of(tenant.user) == []
+    assert stack.settled_files_of(tenant.user) == []
 
 
 def test_just_small_enough(stack, tenant):

@@ -86,7 +86,7 @@ def test_an_avif_comes_back_as_png(stack, tenant):
 def test_other_content_is_refused_and_leaves_nothing(stack, owner, data, form):
     before = stack.files_of(owner.user)
     check_problem(stack.upload(owner, data, "photo.jpg", "image/jpeg", form=form), 415, "type_unsupported")
-    assert stack.files_of(owner.user) == before
+    assert stack.settled_files_of(owner.user) == before
 
 
 def test_an_image_without_area_is_refused(stack, owner):
@@ -108,7 +108,7 @@ def test_broken_forms(stack, owner, body):
     before = stack.files_of(owner.user)
     answer = stack.request("POST", UPLOAD, owner, [("Content-Type", "multipart/form-data; boundary=bo")], body)
     check_problem(answer, 400, "bad_request")
-    assert stack.files_of(owner.user) == before
+    assert stack.settled_files_of(owner.user) == before
 
 
 def test_a_form_cut_within_the_file_leaves_nothing(stack, owner, small_jpeg):
@@ -116,7 +116,7 @@ def test_a_form_cut_within_the_file_leaves_nothing(stack, owner, small_jpeg):
     kind, body = http.multipart(small_jpeg)
     cut = body[:-len(small_jpeg) // 2]
     check_problem(stack.request("POST", UPLOAD, owner, [("Content-Type", kind)], cut), 400, "bad_request")
-    assert stack.files_of(owner.user) == before
+    assert stack.settled_files_of(owner.user) == before
 
 
 def test_a_form_without_a_boundary(stack, owner, small_jpeg):
@@ -196,7 +196,7 @@ def test_the_api_trusts_only_the_proxy(stack, owner, small_jpeg):
     for wrong in ("", "read", "read,admin", "uploads", "up load"):
         answer = direct(stack, [token, user, ("X-GW-Scopes", wrong)], body=small_jpeg)
         assert answer.status == 403 and answer.json()["code"] == "scope_missing", (wrong, answer)
-    assert stack.files_of(owner.user) == before
+    assert stack.settled_files_of(owner.user) == before
     assert direct(stack, [token, user, scopes], body=small_jpeg).status == 200
     assert direct(stack, [], "/healthz", "GET", None).status == 200
 
