@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
+#include "agent/backends.h"
 #include "agent/child.h"
 #include "agent/defaults.h"
 #include "agent/metrics.h"
@@ -38,8 +39,9 @@ struct keeper {
 	struct usage_charges *charges; /* NULL without usage.token */
 	struct recorder *recorder;     /* likewise; also while the spool cannot be opened */
 	struct loop_timer usage_retry;
-	struct redis *redis; /* NULL without redis.addr */
-	struct hosts *hosts; /* likewise */
+	struct redis *redis;       /* NULL without redis.addr */
+	struct hosts *hosts;       /* likewise */
+	struct backends *backends; /* NULL without haproxy.socket */
 	struct statshttp *stats;
 	struct reconciled reconciled;
 };
@@ -85,6 +87,7 @@ static void metrics(struct keeper *k, struct statshttp_response *resp)
 		.reconcile_at = k->reconciled.at,
 	};
 
+	source.backends = backends_servers(k->backends, &source.backends_count);
 	if (k->sync != NULL)
 		policy_sync_status(k->sync, &source.policy);
 	if (k->recorder != NULL) {
@@ -224,6 +227,7 @@ static enum err start_quotas(struct keeper *k)
 	reconciled_start(&k->reconciled, k->child.loop, k->quotas_pg);
 	host_name(k, name, sizeof(name));
 	k->quotas = quota_sync_new(k->child.loop, &config);
+	k->backends = backends_new(k->child.loop, k->quotas_pg, s);
 	return ERR_OK;
 }
 
@@ -345,6 +349,7 @@ static void on_stop(void *arg)
 
 	loop_timer_stop(&k->usage_retry);
 	hosts_stop(k->hosts);
+	backends_stop(k->backends);
 	if (k->child.orphan) {
 		statshttp_free(k->stats);
 		k->stats = NULL;
@@ -383,6 +388,7 @@ int keeper_run(const struct settings *settings, unsigned slot)
 	hosts_free(k.hosts);
 	pg_free(k.pg);
 	pg_free(k.quotas_pg);
+	backends_free(k.backends);
 	recorder_free(k.recorder);
 	quota_sync_free(k.quotas);
 	usage_charges_free(k.charges);

@@ -322,6 +322,18 @@ static void emit_reconcile_timestamp(const struct family *f, const struct metric
 	gauge(f, s->reconcile_at);
 }
 
+static void emit_backend_up(const struct family *f, const struct metrics_source *s)
+{
+	for (size_t i = 0; i < s->backends_count; i++)
+		count1(f, s->backends[i].name, s->backends[i].up);
+}
+
+static void emit_backend_weight(const struct family *f, const struct metrics_source *s)
+{
+	for (size_t i = 0; i < s->backends_count; i++)
+		count1(f, s->backends[i].name, s->backends[i].weight);
+}
+
 static void emit_build_info(const struct family *f, const struct metrics_source *s)
 {
 	count1(f, s->version, 1);

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "agent/shared.h"
+#include "io/haproxy_servers.h"
 #include "store/policy_sync.h"
 
 struct metrics_source {
@@ -31,6 +32,8 @@ struct metrics_source {
 	double disk_size_bytes;
 	double reconcile_differences;
 	double reconcile_at; /* Unix time in seconds */
+	const struct haproxy_server *backends;
+	size_t backends_count; /* 0: not known, too */
 };
 
 /* Gets the text in pieces. */

@@ -7,7 +7,7 @@ import pytest
 import helpers_http as http
 from helpers import image_path, wait_until
 
-# The contract, but for the backends: type and labels of each name. Those behind the empty line are more than it asks for.
+# The contract: type and labels of each name. Those behind the empty line are more than it asks for.
 FAMILIES = {
     "gateway_verdicts_total": ("counter", "code"), "gateway_verdict_seconds": ("histogram", ""),
     "gateway_spop_connections": ("gauge", ""), "gateway_spop_frames_total": ("counter", "type"),
@@ -17,7 +17,8 @@ FAMILIES = {
     "gateway_policy_keys": ("gauge", ""), "gateway_policy_generation": ("gauge", ""),
     "gateway_policy_age_seconds": ("gauge", ""), "gateway_postgres_up": ("gauge", ""), "gateway_redis_up": ("gauge", ""),
     "gateway_leases_total": ("counter", "result"), "gateway_worker_restarts_total": ("counter", "worker,reason"),
-    "gateway_build_info": ("gauge", "version"),
+    "gateway_build_info": ("gauge", "version"), "gateway_backend_up": ("gauge", "backend"),
+    "gateway_backend_weight": ("gauge", "backend"),
 
     "gateway_stale_requests_total": ("counter", ""), "gateway_shadow_refusals_total": ("counter", "limit"),
     "gateway_quota_warnings_total": ("counter", "quota,percent"), "gateway_usage_up": ("gauge", ""),
@@ -28,6 +29,8 @@ FAMILIES = {
 
 
 def test_names_types_and_labels(stack):
+    # HAProxy is asked for its servers once a second.
+    wait_until(lambda: "gateway_backend_up{" in stack.metrics().text, 5)
     metrics = stack.metrics()
     assert set(metrics.helps) == set(metrics.types)
     labels = {}

@@ -72,7 +72,11 @@ static int tear_down(void **state)
 
 static struct metrics_source source_of(const char *version)
 {
-	return (struct metrics_source){ .shared = shared, .version = version, .now_ns = 5000000000 };
+	static const struct haproxy_server servers[] = { { "img1", true, 70 }, { "img2", false, 0 } };
+
+	return (struct metrics_source){
+		.shared = shared, .version = version, .now_ns = 5000000000, .backends = servers, .backends_count = 2
+	};
 }
 
 static void test_numbers(void **state)
@@ -116,6 +120,10 @@ static void test_numbers(void **state)
 	expect("gateway_reconcile_timestamp_seconds 1795000000");
 	expect("gateway_worker_restarts_total{worker=\"verdict-2\",reason=\"frozen\"} 0");
 	expect("gateway_worker_restarts_total{worker=\"keeper\",reason=\"killed\"} 0");
+	expect("gateway_backend_up{backend=\"img1\"} 1");
+	expect("gateway_backend_up{backend=\"img2\"} 0");
+	expect("gateway_backend_weight{backend=\"img1\"} 70");
+	expect("gateway_backend_weight{backend=\"img2\"} 0");
 	expect("gateway_build_info{version=\"1.2.3\"} 1");
 	assert_null(strstr(text, "verdict-3"));
 	assert_null(strstr(text, "unknown error"));
