@@ -6,13 +6,11 @@
 
 #include "base/check.h"
 
-#define KEPT_MAX 8
-
 struct buffers {
 	pthread_mutex_t lock;
 	size_t taken;
 	size_t kept;
-	uint8_t *free[KEPT_MAX];
+	uint8_t *free[BUFFERS_KEPT];
 };
 
 struct buffers *buffers_new(void)
@@ -63,7 +61,7 @@ void buffers_give(struct buffers *b, uint8_t *buffer)
 	pthread_mutex_lock(&b->lock);
 	CHECK(b->taken > 0);
 	b->taken--;
-	if (b->kept < KEPT_MAX) {
+	if (b->kept < BUFFERS_KEPT) {
 		b->free[b->kept++] = buffer;
 		buffer = NULL;
 	}

@@ -9,6 +9,8 @@
 #include <stdint.h>
 
 #define BUFFER_SIZE (size_t)(256 * 1024)
+/* As many as there are threads that fill them; more under way at once are mapped for the time. */
+#define BUFFERS_KEPT 16
 
 struct buffers;
 
