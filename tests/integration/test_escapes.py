@@ -166,11 +166,10 @@ def test_names_that_another_tenant_has_too(house):
         assert house.stack.get(f"/img/unsafe/w:16/plain/local:///{name}@png", key).status == 404
 
 
-@pytest.mark.xfail(strict=True,
-                   reason="image servers follow links: the folders of uploads must hold none, or be mounted "
-                                       "nosymfollow")
 def test_a_link_in_the_tenants_own_folder(house):
-    """No upload makes one: it takes somebody who may write there."""
+    """No upload makes one: it takes somebody who may write there. The image servers' own mount does not follow it."""
+    if not house.stack.links_are_shut:
+        pytest.skip("this system gives an unprivileged user no mounts of its own")
     link = os.path.join(house.uploads, house.names.tenant, "link.jpg")
     os.symlink(f"../{house.names.victim}/{house.names.name}", link)
     try:

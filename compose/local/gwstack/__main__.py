@@ -43,6 +43,9 @@ def ready_text(stack, seconds, ending):
     if stack.has_standin:
         lines += ["", "The image servers are the stand-in of tests/standin, which does most of what imgproxy does;",
                   "with IMGPROXY_BIN=/path/to/imgproxy in the environment the real one runs."]
+    if not stack.foreign and not stack.links_are_shut:
+        lines += ["", "Image servers would follow a symbolic link in the uploads here: this system gives an unprivileged user no",
+                  "mounts of its own. No upload makes a link; docs/threat-model.md says how to mount the folder."]
     key = shlex.quote(f"X-API-Key: {stack.api_key}")
     image = shlex.quote(stack.url + stack.demo.sample_path)
     photo = shlex.quote("file=@" + stack.demo.sample_file)

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 
-from . import probe
+from . import nosymfollow, probe
 from .errors import StackError
 from .layout import find_program
 from .process import Part
@@ -175,7 +175,10 @@ class ImageServer(Part):
         return [probe.split_address(self.address)]
 
     def command(self):
-        return [self.layout.program(self.stack.image_program)]
+        program = self.layout.program(self.stack.image_program)
+        if not self.stack.links_are_shut:
+            return [program]
+        return nosymfollow.command(os.path.realpath(self.stack.settings["UPLOADS_DIR"]), self.death_signal, program)
 
     def environment(self):
         values = {name: value for name, value in self.stack.environ.items()

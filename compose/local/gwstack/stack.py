@@ -1,5 +1,6 @@
 """The class that holds all parts of one stack: folders, secrets, settings, and the order of start and end."""
 
+import functools
 import json
 import os
 import secrets
@@ -8,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 
-from . import demo, ports, probe
+from . import demo, nosymfollow, ports, probe
 from .errors import StackError
 from .gateway import Agent, Api, HAProxy
 from .layout import Account, Layout
@@ -207,6 +208,11 @@ class Stack:
     @property
     def has_standin(self):
         return os.path.basename(self.image_program) == "imgproxy-standin"
+
+    @functools.cached_property
+    def links_are_shut(self):
+        """Whether the image servers of this stack follow no symbolic links."""
+        return nosymfollow.is_possible(os.path.realpath(self.settings["UPLOADS_DIR"]), self.layout.account)
 
     @property
     def metrics_enabled(self):
