@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "policy/scope.h"
+#include "store/admin_key_make.h"
 #include "store/admin_user.h"
 
 #define CREATED   ADMIN_UTC("k.created_at")
@@ -83,17 +84,8 @@ static enum err next_key_id(struct pg_sync *db, uint64_t *id, char *error)
 	return ERR_OK;
 }
 
-#define SEALED_HEX (sizeof("\\x") - 1 + HEX_SIZE(SEALED_SIZE))
-
-/* What stands in the row of a key that was made. */
-struct made_key {
-	char hash[KEY_HASH_HEX];
-	char sealed[SEALED_HEX]; /* as PostgreSQL takes bytes */
-	const char *signing;     /* those, or NULL */
-};
-
-static enum err make_text(const char *pepper, uint64_t id, struct admin_key_secrets *secrets, struct made_key *made,
-                          char *error)
+static enum err make_text(const char *pepper, uint64_t id, struct admin_key_secrets *secrets,
+                          struct admin_key_made *made, char *error)
 {
 	struct key_hasher *hasher = key_hasher_new(pepper);
 
@@ -109,7 +101,7 @@ static enum err make_text(const char *pepper, uint64_t id, struct admin_key_secr
 }
 
 static enum err make_signing(struct sealer *sealer, uint64_t id, struct admin_key_secrets *secrets,
-                             struct made_key *made, char *error)
+                             struct admin_key_made *made, char *error)
 {
 	uint8_t sealed[SEALED_SIZE];
 	struct signing_key k;
@@ -131,8 +123,8 @@ static enum err make_signing(struct sealer *sealer, uint64_t id, struct admin_ke
 	return err == ERR_OK ? ERR_OK : admin_fail(error, err, "cannot make a signing key: %s", err_str(err));
 }
 
-static enum err make_key(const struct admin_key_maker *maker, uint64_t id, bool signing,
-                         struct admin_key_secrets *secrets, struct made_key *made, char *error)
+enum err admin_key_make(const struct admin_key_maker *maker, uint64_t id, bool signing,
+                        struct admin_key_secrets *secrets, struct admin_key_made *made, char *error)
 {
 	made->signing = NULL;
 	enum err err = make_text(maker->pepper, id, secrets, made, error);
@@ -146,7 +138,7 @@ static enum err create_in_transaction(struct pg_sync *db, const struct admin_key
                                       struct admin_keys *out, char *error)
 {
 	char scopes[SCOPES_TEXT_MAX], id_text[ADMIN_ID_MAX], user_id[ADMIN_ID_MAX], lifetime[24];
-	struct made_key made;
+	struct admin_key_made made;
 	uint64_t id = 0;
 
 	enum err err = admin_user_id(db, wish->user, user_id, error);
@@ -154,7 +146,7 @@ static enum err create_in_transaction(struct pg_sync *db, const struct admin_key
 		return err;
 	err = next_key_id(db, &id, error);
 	if (err == ERR_OK)
-		err = make_key(maker, id, wish->signing, secrets, &made, error);
+		err = admin_key_make(maker, id, wish->signing, secrets, &made, error);
 	if (err != ERR_OK)
 		return err;
 	snprintf(id_text, sizeof(id_text), "%" PRIu64, id);
@@ -289,7 +281,7 @@ static enum err rotate_in_transaction(struct pg_sync *db, const struct admin_key
                                       char *error)
 {
 	char new_id[ADMIN_ID_MAX], grace[24];
-	struct made_key made;
+	struct admin_key_made made;
 	bool signing = false;
 	const char *ended[] = { old_id, new_id, grace_s != 0 ? grace : NULL };
 	uint64_t id = 0;
@@ -298,7 +290,7 @@ static enum err rotate_in_transaction(struct pg_sync *db, const struct admin_key
 	if (err == ERR_OK)
 		err = next_key_id(db, &id, error);
 	if (err == ERR_OK)
-		err = make_key(maker, id, signing, secrets, &made, error);
+		err = admin_key_make(maker, id, signing, secrets, &made, error);
 	if (err != ERR_OK)
 		return err;
 	snprintf(new_id, sizeof(new_id), "%" PRIu64, id);
