@@ -78,6 +78,8 @@ const char *cli_command_name(const struct cli_command *c, char buf[CLI_NAME_MAX]
 enum cli_exit cli_refuse(struct cli_call *call, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* One file a group. */
+enum cli_exit cmd_apply(struct cli_call *call);
+enum cli_exit cmd_export(struct cli_call *call);
 enum cli_exit cmd_user_add(struct cli_call *call);
 enum cli_exit cmd_user_list(struct cli_call *call);
 enum cli_exit cmd_user_show(struct cli_call *call);

@@ -3,6 +3,7 @@
 
 #include "base/sv.h"
 #include "cli/cli.h"
+#include "cli/key_maker.h"
 #include "cli/output.h"
 #include "cli/rows.h"
 #include "policy/scope.h"
@@ -14,7 +15,6 @@ enum { OPTION_NAME = 0, OPTION_SCOPES, OPTION_EXPIRES, OPTION_SIGNING };
 /* `key rotate` */
 enum { OPTION_GRACE = 0 };
 
-#define NO_PEPPER "the setting auth.key_pepper (AUTH_KEY_PEPPER) is empty: keys cannot be hashed"
 #define NO_MASTER "the setting auth.master_key (AUTH_MASTER_KEY) is empty: signing keys cannot be sealed"
 
 /* What was given may be a whole key by mistake: it is not repeated. */
@@ -29,18 +29,11 @@ static bool take_key_id(struct cli_call *call, uint64_t *id)
 /* What keys are made with; on false a refusal has been printed. */
 static bool take_maker(struct cli_call *call, struct admin_key_maker *maker)
 {
-	const char *master = call->settings->auth_master_key;
+	const char *why = key_maker_take(call->settings, maker);
 
-	*maker = (struct admin_key_maker){ .pepper = call->settings->auth_key_pepper };
-	if (maker->pepper[0] == '\0') {
-		(void)cli_refuse(call, NO_PEPPER);
-		return false;
-	}
-	if (master[0] != '\0' && sealer_new(master, &maker->sealer) != ERR_OK) {
-		(void)cli_refuse(call, "the crypto library gives no AES-256-GCM");
-		return false;
-	}
-	return true;
+	if (why != NULL)
+		(void)cli_refuse(call, "%s", why);
+	return why == NULL;
 }
 
 static void print_new_key(FILE *f, const struct admin_key *k, const struct admin_key_secrets *secrets)
