@@ -1,9 +1,12 @@
 """Parts beside the agent's own processes that are gone or hang: the whole agent, PostgreSQL, Redis, an image server,
 gateway-api."""
 
+import contextlib
 import glob
 import os
 import signal
+import socket
+import threading
 
 import pytest
 
@@ -171,6 +174,56 @@ def test_all_image_servers_killed(gateway, key, image):
     check_problem(gateway.get(image), 401, "key_missing")
     for name in ("imgproxy-1", "imgproxy-2"):
         gateway[name].start()
+    wait_until(lambda: gateway.get(image, key).status == 200, 20, "images are served again")
+
+
+class Deadly(threading.Thread):
+    """In the place of an image server: healthy, until a request for an image comes, which ends the connection."""
+
+    def __init__(self, address):
+        super().__init__(daemon=True)
+        host, _, port = address.rpartition(":")
+        self.asked, self.sock = 0, socket.create_server((host, int(port)))
+
+    def run(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self.sock.accept()
+                threading.Thread(target=self.serve, args=(client,), daemon=True).start()
+
+    def serve(self, client):
+        with client, contextlib.suppress(OSError):
+            head = client.recv(65536)
+            if head.startswith(b"GET /health "):
+                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            elif head:
+                self.asked += 1
+
+    def close(self):
+        self.sock.shutdown(socket.SHUT_RDWR)
+        self.sock.close()
+
+
+def test_a_request_that_kills_image_servers(gateway, key, image):
+    """It is asked again once, and not from one after the other without an end."""
+    names, servers = ("imgproxy-1", "imgproxy-2"), ("img1", "img2")
+    for name, server in zip(names, servers):
+        gateway[name].stop()
+        gateway.wait_server("be_imgproxy", server, up=False)
+    deadly = [Deadly(server.address) for server in gateway.image_servers]
+    try:
+        for one in deadly:
+            one.start()
+        for server in servers:
+            gateway.wait_server("be_imgproxy", server)
+        for number in range(1, 6):
+            check_problem(gateway.get(image, key), 502, "upstream_failed")
+            assert sum(one.asked for one in deadly) == 2 * number
+    finally:
+        for one in deadly:
+            one.close()
+        for name in names:
+            gateway[name].start()
     wait_until(lambda: gateway.get(image, key).status == 200, 20, "images are served again")
 
 

@@ -126,7 +126,7 @@ def test_the_api_gets_the_gateways_word_and_no_credential(recorded, small_jpeg):
     [(method, target, seen, got)] = api.requests
     assert (method, target, got) == ("POST", "/api/v1/upload", body)
     ours = {"x-gw-user": str(key.user.id), "x-gw-key": str(key.id), "x-gw-scopes": "upload",
-            "x-gw-token": stack.settings["API_TOKEN"], "x-request-id": answer.header("X-Request-ID")}
+            "x-gw-token": stack.settings["API_TOKEN"], "x-request-id": answer.header("X-Request-ID"), "host": "gateway-api"}
     names = [name.lower().replace("_", "-") for name, _ in seen]
     for name, value in ours.items():
         assert names.count(name) == 1, seen
