@@ -75,7 +75,7 @@ static bool wants_more(enum err err, const struct image_info *image, unsigned fl
 }
 
 enum err image_file_probe(int fd, uint64_t size, const uint8_t *first, unsigned flags, struct image_info *out,
-                          const char **why)
+                          const char **why, uint64_t *looked_at)
 {
 	static const uint64_t windows[] = { SECOND_WINDOW, IMAGE_FILE_WINDOW };
 	uint8_t read[IMAGE_FILE_FIRST];
@@ -87,12 +87,14 @@ enum err image_file_probe(int fd, uint64_t size, const uint8_t *first, unsigned 
 		return ERR_UNSUPPORTED;
 	if (first == NULL)
 		err = read_window(fd, read, n);
+	*looked_at += n;
 	if (err == ERR_OK)
 		err = probe(first != NULL ? first : read, n, size, flags, out, why);
 	for (size_t i = 0; i < sizeof(windows) / sizeof(windows[0]) && n < cut_to(size, windows[i]); i++) {
 		if (!wants_more(err, out, flags))
 			break;
 		n = cut_to(size, windows[i]);
+		*looked_at += n;
 		*why = NULL;
 		err = probe_window(fd, size, n, flags, out, why);
 	}

@@ -21,7 +21,8 @@ enum image_file_flag {
 /*
  * `size` is that of the file, and `first` its first IMAGE_FILE_FIRST bytes (or all of them, when it is shorter); NULL:
  * they are read. As image_probe(), and ERR_RANGE: an SVG that is too large; ERR_IO: errno says why. For a
- * refused SVG *why gets a static text for the client, else NULL.
+ * refused SVG *why gets a static text for the client, else NULL. *looked_at grows by the bytes that were read, or read
+ * again.
  */
 MUST_CHECK enum err image_file_probe(int fd, uint64_t size, const uint8_t *first, unsigned flags,
-                                     struct image_info *out, const char **why);
+                                     struct image_info *out, const char **why, uint64_t *looked_at);

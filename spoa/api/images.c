@@ -9,10 +9,16 @@
 #include "api/image_file.h"
 #include "base/check.h"
 
+/*
+ * How much of the files one page looks at: a page of photographs with much before their frame is whole, one of files
+ * that were made to have it 4 MB deep ends early, in place of keeping a thread for seconds.
+ */
+#define LOOK_MAX ((uint64_t)IMAGES_LIST_MAX * 72 * 1024)
+
 typedef char file_name[IMAGE_NAME_SIZE];
 
-/* The file's entry; only its header is read. ERR_NOT_FOUND when it is no regular file, or gone. */
-static enum err read_entry(int folder, const char *name, struct image_entry *out)
+/* The file's entry; only its header is read, see image_file.h. ERR_NOT_FOUND when it is no regular file, or gone. */
+static enum err read_entry(int folder, const char *name, struct image_entry *out, uint64_t *looked_at)
 {
 	struct image_info image = { 0 };
 	const char *why;
@@ -28,7 +34,7 @@ static enum err read_entry(int folder, const char *name, struct image_entry *out
 		return ERR_NOT_FOUND;
 	}
 	image.type = out->type;
-	if (image_file_probe(fd, (uint64_t)st.st_size, NULL, IMAGE_FILE_KNOWN, &image, &why) != ERR_OK)
+	if (image_file_probe(fd, (uint64_t)st.st_size, NULL, IMAGE_FILE_KNOWN, &image, &why, looked_at) != ERR_OK)
 		image.width = image.height = 0;
 	close(fd);
 	memcpy(out->id, name, IMAGE_ID_CHARS);
@@ -55,6 +61,7 @@ static int open_for(const struct uploads *store, uint64_t user, struct sv id, en
 enum err images_find(const struct uploads *store, uint64_t user, struct sv id, struct image_entry *out)
 {
 	file_name name;
+	uint64_t looked_at = 0;
 	enum err err;
 
 	int folder = open_for(store, user, id, &err);
@@ -62,7 +69,7 @@ enum err images_find(const struct uploads *store, uint64_t user, struct sv id, s
 		return err;
 	for (unsigned i = 0; i < IMAGE_TYPE_COUNT && err == ERR_NOT_FOUND; i++) {
 		image_name(id.p, (enum image_type)i, name);
-		err = read_entry(folder, name, out);
+		err = read_entry(folder, name, out, &looked_at);
 	}
 	close(folder);
 	return err;
@@ -189,10 +196,14 @@ static int compare(const void *a, const void *b)
 	return strcmp(a, b);
 }
 
-static enum err fill(int folder, const struct smallest *s, size_t limit, struct image_entry *out, size_t *count)
+/* *seen: how many of the names were looked at. */
+static enum err fill(int folder, const struct smallest *s, size_t limit, struct image_entry *out, size_t *count,
+                     size_t *seen)
 {
-	for (size_t i = 0; i < s->count && i < limit; i++) {
-		enum err err = read_entry(folder, s->names[i], &out[*count]);
+	uint64_t looked_at = 0;
+
+	for (*seen = 0; *seen < s->count && *seen < limit && looked_at < LOOK_MAX; ++*seen) {
+		enum err err = read_entry(folder, s->names[*seen], &out[*count], &looked_at);
 		if (err == ERR_OK)
 			(*count)++;
 		else if (err != ERR_NOT_FOUND)
@@ -207,6 +218,8 @@ enum err images_list(const struct uploads *store, uint64_t user, struct sv after
 	/* One more than asked for: whether there is a next page. */
 	struct smallest s = { .most = limit + 1 };
 
+	size_t seen = 0;
+
 	CHECK(limit >= 1 && limit <= IMAGES_LIST_MAX && (after.n == 0 || image_id_ok(after)));
 	*count = 0;
 	next[0] = '\0';
@@ -217,10 +230,10 @@ enum err images_list(const struct uploads *store, uint64_t user, struct sv after
 	enum err err = s.names != NULL ? collect(folder, after, &s) : ERR_NOMEM;
 	if (err == ERR_OK) {
 		qsort(s.names, s.count, sizeof(file_name), compare);
-		err = fill(folder, &s, limit, out, count);
+		err = fill(folder, &s, limit, out, count, &seen);
 	}
-	if (err == ERR_OK && s.count > limit) {
-		memcpy(next, s.names[limit - 1], IMAGE_ID_CHARS);
+	if (err == ERR_OK && s.count > seen) {
+		memcpy(next, s.names[seen - 1], IMAGE_ID_CHARS);
 		next[IMAGE_ID_CHARS] = '\0';
 	}
 	int saved = errno;

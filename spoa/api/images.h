@@ -35,6 +35,7 @@ MUST_CHECK enum err images_delete(const struct uploads *store, uint64_t user, st
  * The images whose ids are above `after` ("": all), in the order of their ids, `limit` (1 to IMAGES_LIST_MAX) at most.
  * Whoever goes on with the last id of each page sees every image that is there all the time exactly once, whatever
  * comes and goes meanwhile. out has room for `limit`; *next gets the last id of this page when there are more, else "".
+ * Where the sizes stand deep in the files, a page has fewer than `limit` with more to come.
  * A file that vanishes meanwhile is left out. ERR_IO: errno; ERR_NOMEM.
  */
 MUST_CHECK enum err images_list(const struct uploads *store, uint64_t user, struct sv after, size_t limit,

@@ -267,8 +267,9 @@ static enum err check_image(const struct upload *up, struct upload_result *out)
 {
 	unsigned flags = IMAGE_FILE_COUNT | (up->store->allow_svg ? IMAGE_FILE_SVG : 0);
 	uint64_t max = up->store->max_pixels;
+	uint64_t looked_at = 0;
 
-	enum err err = image_file_probe(up->fd, up->bytes, up->first, flags, &out->image, &out->why);
+	enum err err = image_file_probe(up->fd, up->bytes, up->first, flags, &out->image, &out->why, &looked_at);
 	if (err == ERR_RANGE)
 		out->why = "The SVG is larger than an SVG may be.";
 	if (err != ERR_OK || max == 0 || image_pixels(&out->image) <= max)

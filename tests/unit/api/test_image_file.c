@@ -7,6 +7,7 @@
 
 static FILE *file;
 static uint64_t size;
+static uint64_t looked_at; /* by the last probe */
 
 static int setup(void **state)
 {
@@ -35,7 +36,8 @@ static enum err probe(unsigned flags, struct image_info *out)
 	const char *why;
 
 	assert_int_equal(fflush(file), 0);
-	return image_file_probe(fileno(file), size, NULL, flags, out, &why);
+	looked_at = 0;
+	return image_file_probe(fileno(file), size, NULL, flags, out, &why, &looked_at);
 }
 
 /* JPEG: so many segments of 64 KB before the frame. */
@@ -58,10 +60,12 @@ static void test_far_header(void **state)
 	/* within the first window, behind it */
 	jpeg(0);
 	assert_int_equal(probe(0, &info), ERR_OK);
+	assert_int_equal(looked_at, size);
 	rewind(file);
 	size = 0;
 	jpeg(60);
 	assert_int_equal(probe(0, &info), ERR_OK);
+	assert_int_equal(looked_at, (uint64_t)(4 + 64) * KB + size);
 	assert_int_equal(info.width, 30);
 	assert_int_equal(info.height, 20);
 }

@@ -141,6 +141,62 @@ static void test_changes_between_pages(void **state)
 	}
 }
 
+/* A JPEG whose size stands 3.7 MB deep; most of it is a hole. */
+static void make_deep(unsigned n)
+{
+	static const uint8_t frame[] = { 0xff, 0xc0, 0, 11, 8, 0, 20, 0, 30, 1, 1, 0x11, 0, 0xff, 0xda };
+	char name[64];
+	char path[512];
+
+	id_of(n, name);
+	snprintf(name + IMAGE_ID_CHARS, 8, ".jpg");
+	path_of(name, path);
+	FILE *f = fopen(path, "wb");
+	assert_non_null(f);
+	assert_int_equal(fwrite("\xff\xd8", 1, 2, f), 2);
+	for (long i = 0; i < 57; i++) {
+		assert_int_equal(fseek(f, 2 + i * 65537, SEEK_SET), 0);
+		assert_int_equal(fwrite("\xff\xe2\xff\xff", 1, 4, f), 4);
+	}
+	assert_int_equal(fseek(f, 2 + 57 * 65537, SEEK_SET), 0);
+	assert_int_equal(fwrite(frame, 1, sizeof(frame), f), sizeof(frame));
+	assert_int_equal(fclose(f), 0);
+}
+
+/* Files that were made to be looked at for long: pages end early, and the listing is whole all the same. */
+static void test_deep_headers(void **state)
+{
+	enum { DEEP = 60 };
+	char after[IMAGE_ID_SIZE] = "";
+	char id[IMAGE_ID_SIZE];
+	unsigned seen = 0;
+	unsigned pages = 0;
+	(void)state;
+
+	assert_int_equal(mkdirat(store.dir_fd, USER_DIR, 0750), 0);
+	for (unsigned n = 0; n < DEEP; n++)
+		make_deep(n);
+	make_images(DEEP, DEEP + 100, 1);
+	do {
+		list(after, 1000);
+		assert_true(count > 0);
+		assert_true(next[0] == '\0' || count < 30);
+		for (size_t k = 0; k < count; k++) {
+			id_of(seen, id);
+			assert_string_equal(page[k].id, id);
+			assert_int_equal(page[k].width, seen < DEEP ? 30 : GIF_WIDTH);
+			seen++;
+		}
+		memcpy(after, next, sizeof(after));
+		pages++;
+	} while (after[0] != '\0');
+	assert_int_equal(seen, DEEP + 100);
+	assert_true(pages >= 3);
+	/* a small page is whole */
+	list("", 5);
+	assert_int_equal(count, 5);
+}
+
 /* What is no image of the API: other names, links, folders, temporary files. */
 static void test_what_is_listed(void **state)
 {
@@ -260,6 +316,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_empty),
 		TEST(test_pages),
+		TEST(test_deep_headers),
 		TEST(test_what_is_listed),
 		TEST(test_changes_between_pages),
 		TEST(test_find_and_delete),
