@@ -22,7 +22,10 @@
 /* Where the file system knows no locks. */
 #define LEFTOVER_AGE_S 3600
 /* The proxy ends silent clients itself; this comes after it. */
-#define IDLE_EXTRA_S     10
+#define IDLE_EXTRA_S 10
+/* The proxy ends a body that pauses; this ends one that drips. An hour of a slow mobile network passes. */
+#define BODY_GRACE_MS    30000
+#define BODY_RATE        4096
 #define UNIX_PREFIX      "unix@"
 #define UNIX_PREFIX_SIZE (sizeof(UNIX_PREFIX) - 1)
 
@@ -140,7 +143,11 @@ static int run(const struct settings *s)
 	if (open_uploads(&uploads, s) != ERR_OK || open_pool(&pool, s) != ERR_OK)
 		goto out;
 	struct rest_db_env db = { .settings = s, .pool = pool };
-	struct request_env env = { .uploads = &uploads, .db = &db, .token = s->api_token };
+	struct request_env env = { .uploads = &uploads,
+		                   .db = &db,
+		                   .token = s->api_token,
+		                   .body_grace_ms = BODY_GRACE_MS,
+		                   .body_rate = BODY_RATE };
 	unsigned idle_s = (unsigned)(s->server_read_timeout / 1000) + IDLE_EXTRA_S;
 	if (server_new(&server, fd, &env, idle_s) != ERR_OK) {
 		log_error("cannot start the HTTP server");

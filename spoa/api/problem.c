@@ -14,6 +14,7 @@ static const struct {
 	[PROBLEM_SCOPE_MISSING] = { 403, "scope_missing", "Forbidden" },
 	[PROBLEM_NOT_FOUND] = { 404, "not_found", "Not Found" },
 	[PROBLEM_METHOD_NOT_ALLOWED] = { 405, "method_not_allowed", "Method Not Allowed" },
+	[PROBLEM_TOO_SLOW] = { 408, "bad_request", "Request Timeout" },
 	[PROBLEM_CONFLICT] = { 409, "conflict", "Conflict" },
 	[PROBLEM_TOO_LARGE] = { 413, "too_large", "Content Too Large" },
 	[PROBLEM_TYPE_UNSUPPORTED] = { 415, "type_unsupported", "Unsupported Media Type" },

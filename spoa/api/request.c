@@ -6,18 +6,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "api/problem.h"
 #include "api/rest.h"
+#include "api/rest_call.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/sv.h"
 
 #define REQUEST_ID_MAX 128
 /* What a form may have beside the file: other fields, headers of parts. */
 #define FORM_EXTRA (UINT64_C(1024) * 1024)
-/* How much of a refused body is read. */
+/* How much of a refused upload is read, and of what any other route is sent. */
 #define DRAIN_MAX        (UINT64_C(256) * 1024 * 1024)
+#define DRAIN_MAX_REST   ((uint64_t)REST_BODY_MAX)
 #define FORM_BUFFER_SIZE (UINT64_C(64) * 1024)
+#define CUT_ANSWER_MAX   2048
+#define CUT_LINGER_S     1u
 #define RETRY_AFTER      "5"
 
 enum route { ROUTE_NONE = 0, ROUTE_HEALTH, ROUTE_UPLOAD, ROUTE_REST };
@@ -40,7 +46,9 @@ struct request {
 
 	uint64_t user;
 	struct rest_db *db; /* NULL: it needs no database */
-	uint64_t received;  /* bytes of the body */
+	uint64_t began_ns;
+	uint64_t cut_ns;   /* when the answer was sent in the middle of the body; 0: not */
+	uint64_t received; /* bytes of the body */
 	struct upload upload;
 	struct MHD_PostProcessor *form; /* NULL: the body is the image */
 	unsigned file_parts;
@@ -252,7 +260,24 @@ static void start_db(struct request *r, const char *method, const char *path)
 		refuse(r, PROBLEM_UNAVAILABLE, "There is no memory at the moment.");
 }
 
-static void start(struct request *r, const char *method, const char *path)
+/* The bytes of the body that the headers announce; 0: none, or not told. */
+static uint64_t announced(const struct request *r)
+{
+	uint64_t length = 0;
+
+	return sv_to_u64(header(r, "Content-Length"), &length) == ERR_OK ? length : 0;
+}
+
+/* More body than is dropped. Other methods are refused as such, by the function itself. */
+static void check_no_body(struct request *r)
+{
+	bool known = strcmp(r->method, MHD_HTTP_METHOD_GET) == 0 || strcmp(r->method, MHD_HTTP_METHOD_DELETE) == 0;
+
+	if (known && announced(r) > DRAIN_MAX_REST)
+		refuse(r, PROBLEM_BAD_REQUEST, "This request takes no body.");
+}
+
+static void start(struct request *r, const char *method, const char *path, bool full)
 {
 	bool head = strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
 
@@ -262,31 +287,106 @@ static void start(struct request *r, const char *method, const char *path)
 		r->route = ROUTE_HEALTH;
 	} else if (!is_from_proxy(r)) {
 		refuse(r, PROBLEM_IP_NOT_ALLOWED, "Only the gateway's proxy may call this service.");
+	} else if (full) {
+		refuse(r, PROBLEM_UNAVAILABLE, "The service is busy at the moment. Try again.");
 	} else if (strcmp(path, "/api/v1/upload") == 0) {
 		r->route = ROUTE_UPLOAD;
 		start_upload(r);
 	} else if ((r->function = rest_find(sv_str(path), &r->rest)) != NULL) {
 		r->route = ROUTE_REST;
+		check_no_body(r);
 	} else {
 		start_db(r, method, path);
 	}
 }
 
-struct request *request_new(const struct request_env *env, struct MHD_Connection *conn, const char *method,
-                            const char *path)
+/* The answer of a route; NULL: no body, or a refusal. */
+static char *finish_rest(struct request *r, unsigned *status)
 {
-	uint64_t length = 0;
+	struct rest_answer answer = { 0 };
+	const struct rest_call call = { .uploads = r->env->uploads,
+		                        .conn = r->conn,
+		                        .method = r->method,
+		                        .rest = r->rest,
+		                        .user = r->user,
+		                        .request_id = r->id };
+
+	r->function(&call, &answer);
+	*status = answer.status;
+	if (answer.status != 0)
+		return answer.text;
+	snprintf(r->text, sizeof(r->text), "%s", answer.detail);
+	r->allow = answer.allow;
+	refuse(r, answer.problem, r->text);
+	return NULL;
+}
+
+/*
+ * MHD takes no answer in the middle of a body, and closes at once behind one that comes before it. So this one, which
+ * is always a problem, goes past it to the socket: nothing else has been sent for this request, nor will be. Short
+ * enough to be sent or lost at once.
+ */
+static void answer_cut(struct request *r)
+{
+	char head[CUT_ANSWER_MAX];
+	unsigned status = problem_status(r->problem);
+	char *text = problem_json(r->problem, r->detail, r->id);
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(r->conn, MHD_CONNECTION_INFO_CONNECTION_FD);
+
+	r->cut_ns = clock_mono_ns();
+	MHD_set_connection_option(r->conn, MHD_CONNECTION_OPTION_TIMEOUT, CUT_LINGER_S);
+	if (text != NULL && info != NULL) {
+		int n = snprintf(head, sizeof(head),
+		                 "HTTP/1.1 %u %s\r\nContent-Type: application/problem+json\r\nContent-Length: %zu\r\n"
+		                 "Cache-Control: no-store\r\n%s%s%s%sConnection: close\r\n\r\n%s",
+		                 status, MHD_get_reason_phrase_for(status), strlen(text),
+		                 r->allow != NULL ? "Allow: " : "", r->allow != NULL ? r->allow : "",
+		                 r->allow != NULL ? "\r\n" : "",
+		                 r->problem == PROBLEM_UNAVAILABLE ? "Retry-After: " RETRY_AFTER "\r\n" : "", text);
+		if (n < 0 || (size_t)n >= sizeof(head) ||
+		    send(info->connect_fd, head, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) != n)
+			log_debug("http: a refusal in the middle of a body could not be sent: request_id=%s", r->id);
+	}
+	free(text);
+}
+
+/* The refusal of a route that has a body in front of it which is not read. */
+static void refuse_unread(struct request *r)
+{
+	struct rest_db_refusal refusal;
+	unsigned status = 0;
+
+	if (r->db != NULL && rest_db_is_refused(r->db, &refusal)) {
+		r->allow = refusal.allow;
+		refuse(r, refusal.problem, refusal.detail);
+	} else if (!r->refused && r->route == ROUTE_REST) {
+		/* Only to hear its refusal of the method: with those that it knows a body is refused before. */
+		free(finish_rest(r, &status));
+	}
+	refuse(r, PROBLEM_BAD_REQUEST, "This request takes no body.");
+}
+
+struct request *request_new(const struct request_env *env, struct MHD_Connection *conn, const char *method,
+                            const char *path, bool full)
+{
 	struct request *r = calloc(1, sizeof(*r));
 
 	if (r == NULL)
 		return NULL;
 	r->env = env;
 	r->conn = conn;
+	r->began_ns = clock_mono_ns();
 	upload_init(&r->upload);
-	start(r, method, path);
-	bool huge = sv_to_u64(header(r, "Content-Length"), &length) == ERR_OK && length > DRAIN_MAX;
-	bool refused = r->refused || (r->db != NULL && rest_db_is_refused(r->db));
-	r->early = refused && (huge || sv_ieq(header(r, "Expect"), SV("100-continue")));
+	start(r, method, path, full);
+	struct rest_db_refusal refusal;
+	bool refused = r->refused || (r->db != NULL && rest_db_is_refused(r->db, &refusal)) || r->route == ROUTE_REST;
+	uint64_t most = r->route == ROUTE_UPLOAD ? DRAIN_MAX : DRAIN_MAX_REST;
+	/* Also when all is full: what comes then must not linger. */
+	r->early = refused && (full || sv_ieq(header(r, "Expect"), SV("100-continue")));
+	if (!r->early && refused && announced(r) > most) {
+		refuse_unread(r);
+		answer_cut(r);
+	}
 	return r;
 }
 
@@ -306,16 +406,47 @@ bool request_answers_early(const struct request *r)
 	return r->early;
 }
 
+static bool is_too_slow(const struct request *r)
+{
+	const struct request_env *env = r->env;
+	uint64_t ms = (clock_mono_ns() - r->began_ns) / NS_PER_MS;
+
+	return ms > env->body_grace_ms && r->received < (ms - env->body_grace_ms) * env->body_rate / 1000;
+}
+
+/* Whether the body goes on; else it has been refused. */
+static bool may_go_on(struct request *r)
+{
+	/* An upload that was refused for its size has been read up to its limit already. */
+	uint64_t most = r->route == ROUTE_UPLOAD ? r->env->uploads->max_size + FORM_EXTRA + DRAIN_MAX : DRAIN_MAX_REST;
+
+	if (is_too_slow(r))
+		refuse(r, PROBLEM_TOO_SLOW, "The body came too slowly.");
+	else if (r->received > most)
+		refuse(r, PROBLEM_TOO_LARGE, "The body is larger than what is read here.");
+	else
+		return true;
+	return false;
+}
+
+bool request_is_cut(const struct request *r)
+{
+	return r->cut_ns > 0;
+}
+
 bool request_body(struct request *r, const char *data, size_t len)
 {
 	r->received += len;
+	if (r->cut_ns > 0)
+		return clock_mono_ns() - r->cut_ns < CUT_LINGER_S * NS_PER_SEC;
+	if (!may_go_on(r)) {
+		answer_cut(r);
+		return true;
+	}
 	if (r->db != NULL)
 		rest_db_body(r->db, data, len);
-	if (r->refused || r->route != ROUTE_UPLOAD) {
-		/* An upload that was refused for its size has been read up to its limit already. */
-		uint64_t max = r->route == ROUTE_UPLOAD ? r->env->uploads->max_size + FORM_EXTRA : 0;
-		return r->received <= max || r->received - max <= DRAIN_MAX;
-	}
+	if (r->refused || r->route != ROUTE_UPLOAD)
+		return true;
 	if (r->form == NULL) {
 		store_bytes(r, data, len);
 		return true;
@@ -380,27 +511,6 @@ static char *finish_upload(struct request *r)
 		err = ERR_NOMEM;
 	}
 	refuse_image(r, err, &result);
-	return NULL;
-}
-
-/* The answer of a route; NULL: no body, or a refusal. */
-static char *finish_rest(struct request *r, unsigned *status)
-{
-	struct rest_answer answer = { 0 };
-	const struct rest_call call = { .uploads = r->env->uploads,
-		                        .conn = r->conn,
-		                        .method = r->method,
-		                        .rest = r->rest,
-		                        .user = r->user,
-		                        .request_id = r->id };
-
-	r->function(&call, &answer);
-	*status = answer.status;
-	if (answer.status != 0)
-		return answer.text;
-	snprintf(r->text, sizeof(r->text), "%s", answer.detail);
-	r->allow = answer.allow;
-	refuse(r, answer.problem, r->text);
 	return NULL;
 }
 

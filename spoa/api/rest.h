@@ -2,8 +2,8 @@
  * The routes of the API beside the upload: a table of paths and functions. Paths are compared as they came, with
  * nothing decoded: an escape makes another path, as it does for the verdict.
  *
- * A function is called once, when the request's body has been read (and dropped), on one of the server's threads, and
- * blocks as long as it needs.
+ * A function is called once, when the request's body has been read and dropped (a large one is not read), on one of the
+ * server's threads, and blocks as long as it needs.
  */
 #pragma once
 

@@ -151,9 +151,16 @@ void rest_db_free(struct rest_db *r)
 	free(r);
 }
 
-bool rest_db_is_refused(const struct rest_db *r)
+bool rest_db_is_refused(const struct rest_db *r, struct rest_db_refusal *out)
 {
-	return r->call.refused;
+	const struct rest_db_call *c = &r->call;
+
+	if (!c->refused)
+		return false;
+	*out = (struct rest_db_refusal){ .problem = c->problem, .detail = c->detail };
+	if (c->problem == PROBLEM_METHOD_NOT_ALLOWED)
+		out->allow = r->match.allow;
+	return true;
 }
 
 void rest_db_body(struct rest_db *r, const char *data, size_t len)

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "api/pool.h"
+#include "api/problem.h"
 #include "base/err.h"
 #include "base/settings.h"
 #include "base/sv.h"
@@ -40,8 +41,14 @@ MUST_CHECK enum err rest_db_new(struct rest_db **out, const struct rest_db_env *
 /* NULL is allowed. */
 void rest_db_free(struct rest_db *r);
 
-/* Whether it is refused already, whatever the body says. */
-bool rest_db_is_refused(const struct rest_db *r);
+struct rest_db_refusal {
+	enum problem problem;
+	const char *detail; /* lives as long as the request */
+	const char *allow;  /* with PROBLEM_METHOD_NOT_ALLOWED, else NULL */
+};
+
+/* Whether it is refused already, whatever the body says; *out is set then. */
+bool rest_db_is_refused(const struct rest_db *r, struct rest_db_refusal *out);
 
 /* The next bytes of the body; they are dropped when it is refused. */
 void rest_db_body(struct rest_db *r, const char *data, size_t len);

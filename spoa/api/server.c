@@ -1,6 +1,7 @@
 #include "api/server.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -16,11 +17,17 @@
 #include "base/log.h"
 
 /* One that waits for the disk does nothing else meanwhile. */
-#define THREADS         16u
-#define CONNECTIONS_MAX 512u
+#define THREADS 16u
+/* What is behind REQUESTS_MAX is answered at once, so that the proxy's check gets through whatever the users do. */
+#define REQUESTS_MAX    512u
+#define CONNECTIONS_MAX (REQUESTS_MAX + 64u)
 /* Holds the headers, and then pieces of the body on their way to the disk. */
 #define CONNECTION_MEMORY  (size_t)(128 * 1024)
 #define THREAD_STACK_BYTES (size_t)(256 * 1024)
+/* Of a drain: for those who wait to be accepted, and for a first request of those who have been. */
+#define ACCEPT_MS     1000u
+#define QUIET_MS      500u
+#define DRAIN_STEP_MS 2
 
 struct server {
 	struct MHD_Daemon *daemon;
@@ -33,13 +40,14 @@ struct server {
 	unsigned in_flight; /* under lock */
 };
 
-static void count(struct server *s, int change)
+static unsigned count(struct server *s, int change)
 {
 	pthread_mutex_lock(&s->lock);
-	s->in_flight += (unsigned)change;
-	if (s->in_flight == 0)
+	unsigned now = s->in_flight += (unsigned)change;
+	if (now == 0)
 		pthread_cond_broadcast(&s->idle);
 	pthread_mutex_unlock(&s->lock);
+	return now;
 }
 
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const char *url, const char *method,
@@ -51,8 +59,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
 
 	if (r == NULL) {
 		/* First, so that who drains the server waits for what this begins. */
-		count(s, 1);
-		r = request_new(s->env, conn, method, url);
+		bool full = count(s, 1) > REQUESTS_MAX;
+		r = request_new(s->env, conn, method, url, full);
 		if (r == NULL) {
 			count(s, -1);
 			return MHD_NO;
@@ -65,6 +73,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *conn, const 
 		*len = 0;
 		return go_on ? MHD_YES : MHD_NO;
 	}
+	if (request_is_cut(r))
+		return MHD_NO;
 	if (request_suspend(r))
 		return MHD_YES;
 	return request_answer(r, atomic_load(&s->draining));
@@ -145,19 +155,63 @@ static void stop_accepting(struct server *s)
 		shutdown(s->listen_fd, SHUT_RDWR);
 }
 
-enum err server_drain(struct server *s, uint64_t timeout_ms)
+static uint64_t earlier(uint64_t a, uint64_t b)
 {
-	uint64_t end = clock_mono_ns() + timeout_ms * NS_PER_MS;
+	return a < b ? a : b;
+}
+
+static void pause_ms(unsigned ms)
+{
+	struct timespec ts = { .tv_nsec = (long)(ms * NS_PER_MS) };
+
+	nanosleep(&ts, NULL);
+}
+
+/* Whoever has connected has been promised an answer, also when it was not accepted yet. */
+static void accept_waiting(const struct server *s, uint64_t end)
+{
+	struct pollfd waiting = { .fd = s->listen_fd, .events = POLLIN };
+
+	while (poll(&waiting, 1, 0) > 0 && clock_mono_ns() < end)
+		pause_ms(DRAIN_STEP_MS);
+}
+
+static bool wait_answered(struct server *s, uint64_t end)
+{
 	struct timespec ts = { .tv_sec = (time_t)(end / NS_PER_SEC), .tv_nsec = (long)(end % NS_PER_SEC) };
 	int rc = 0;
 
-	atomic_store(&s->draining, true);
-	stop_accepting(s);
 	pthread_mutex_lock(&s->lock);
 	while (s->in_flight > 0 && rc == 0)
 		rc = pthread_cond_timedwait(&s->idle, &s->lock, &ts);
 	bool done = s->in_flight == 0;
 	pthread_mutex_unlock(&s->lock);
+	return done;
+}
+
+static bool has_connections(const struct server *s)
+{
+	const union MHD_DaemonInfo *info = MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+
+	return info != NULL && info->num_connections > 0;
+}
+
+enum err server_drain(struct server *s, uint64_t timeout_ms)
+{
+	uint64_t now = clock_mono_ns();
+	uint64_t end = now + timeout_ms * NS_PER_MS;
+
+	atomic_store(&s->draining, true);
+	accept_waiting(s, earlier(end, now + ACCEPT_MS * NS_PER_MS));
+	stop_accepting(s);
+	/* A connection whose request has not been read yet is no request; one that never sends any is left at last. */
+	uint64_t quiet = earlier(end, clock_mono_ns() + QUIET_MS * NS_PER_MS);
+	bool done;
+	/* Not before a first pause: what a thread has just accepted is not counted at once. */
+	do {
+		pause_ms(DRAIN_STEP_MS);
+		done = wait_answered(s, end);
+	} while (done && has_connections(s) && clock_mono_ns() < quiet);
 	return done ? ERR_OK : ERR_TIMEOUT;
 }
 

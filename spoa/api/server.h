@@ -1,6 +1,7 @@
 /*
  * The HTTP server of gateway-api: libmicrohttpd with epoll and a small pool of threads. Memory is bounded by the number
- * of connections times the buffer of each.
+ * of connections times the buffer of each. Of these some are spare: when all requests that are served at once are under
+ * way, others are refused, and /healthz answers.
  */
 #pragma once
 
@@ -19,7 +20,11 @@ struct server;
 MUST_CHECK enum err server_new(struct server **out, int listen_fd, const struct request_env *env,
                                unsigned idle_timeout_s);
 
-/* Accepts no more and waits until every request is answered; ERR_TIMEOUT when some were not in time. */
+/*
+ * Answers whoever has connected, accepts no more, and waits until every request is answered; ERR_TIMEOUT when some were
+ * not in time. The caller has taken away the path of a unix socket before, so that nobody new connects; with an address
+ * of TCP, who comes in the moment between the last one and the end of listening is reset.
+ */
 MUST_CHECK enum err server_drain(struct server *s, uint64_t timeout_ms);
 
 /* Ends the connections that are left, removes what their uploads left, closes the socket. NULL is allowed. */

@@ -30,7 +30,7 @@ static uint8_t gif[4096];
 static size_t gif_len;
 static int write_errno; /* of writes to regular files, when not 0 */
 
-static const struct request_env service_env = { .uploads = &store, .token = TOKEN };
+static struct request_env service_env;
 
 ssize_t __real_write(int fd, const void *buf, size_t n);
 ssize_t __wrap_write(int fd, const void *buf, size_t n);
@@ -50,6 +50,7 @@ static inline int service_setup(void **state)
 {
 	(void)state;
 	write_errno = 0;
+	service_env = (struct request_env){ .uploads = &store, .token = TOKEN };
 	folder_make(&folder);
 	const struct uploads_rules rules = {
 		.dir = folder.path, .pepper = "unit test pepper", .max_size = MAX_SIZE, .max_pixels = MAX_PIXELS

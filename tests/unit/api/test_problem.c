@@ -30,6 +30,7 @@ static void test_every_code(void **state)
 		{ PROBLEM_SCOPE_MISSING, "scope_missing", 403 },
 		{ PROBLEM_NOT_FOUND, "not_found", 404 },
 		{ PROBLEM_METHOD_NOT_ALLOWED, "method_not_allowed", 405 },
+		{ PROBLEM_TOO_SLOW, "bad_request", 408 },
 		{ PROBLEM_CONFLICT, "conflict", 409 },
 		{ PROBLEM_TOO_LARGE, "too_large", 413 },
 		{ PROBLEM_TYPE_UNSUPPORTED, "type_unsupported", 415 },

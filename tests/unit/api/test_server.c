@@ -2,6 +2,12 @@
 /* The whole service over a unix socket: raw HTTP in, the answer and the folder checked. */
 #include "api/service.h"
 
+#include "base/clock.h"
+
+/* What the program bounds: bytes of a body that is dropped, and requests that are served at once. */
+#define REST_BYTES    65536
+#define REQUESTS_MOST 512
+
 static void assert_problem(const char *answer, int status, const char *code)
 {
 	char text[64];
@@ -453,6 +459,190 @@ static void test_client_goes_away(void **state)
 	assert_int_equal(folder_count(&folder, USER_DIR, "", NULL), 0);
 }
 
+/* ---- bodies that nobody should read ---- */
+
+/* In one piece: the answer may come at once, and the end with it. */
+static int begin(const char *head, const char *length, const void *data, size_t len)
+{
+	char text[8192];
+
+	int fd = dial();
+	int n = snprintf(text, sizeof(text), "%s%s\r\n\r\n", head, length);
+	assert_true(n > 0 && (size_t)n + len <= sizeof(text));
+	memcpy(text + n, data, len);
+	put(fd, text, (size_t)n + len);
+	return fd;
+}
+
+static void pause_ms(unsigned ms)
+{
+	struct timespec ts = { .tv_nsec = ms * 1000000L };
+
+	nanosleep(&ts, NULL);
+}
+
+/* The answer to a body that is not read; the connection lingers for a moment. */
+static void get_cut(int fd, char answer[ANSWER_MAX])
+{
+	size_t n = 0;
+	ssize_t got;
+
+	do {
+		got = recv(fd, answer + n, ANSWER_MAX - 1 - n, 0);
+		assert_true(got > 0);
+		n += (size_t)got;
+		answer[n] = '\0';
+	} while (strchr(answer, '}') == NULL);
+	close(fd);
+}
+
+/* After the grace the body must have its rate on average; what has come too slowly ends with an answer. */
+static void test_slow_body(void **state)
+{
+	char answer[ANSWER_MAX];
+	(void)state;
+
+	service_env.body_grace_ms = 50;
+	service_env.body_rate = 1000;
+	int fd = begin(POST, "Content-Length: 4000", gif, 5);
+	for (int i = 0; i < 20; i++) {
+		pause_ms(10);
+		if (send(fd, "x", 1, MSG_NOSIGNAL) < 0)
+			break;
+	}
+	get_cut(fd, answer);
+	assert_problem(answer, 408, "bad_request");
+	assert_has(answer, "\r\nConnection: close\r\n");
+	assert_has(answer, "\"request_id\":\"id-1\"");
+	/* a form, and a route that only drops what comes */
+	fd = begin(POST FORM, "Content-Length: 4000", "--XyZ\r\n", 7);
+	pause_ms(100);
+	put(fd, "C", 1);
+	get_cut(fd, answer);
+	assert_problem(answer, 408, "bad_request");
+	fd = begin("POST /api/v1/images HTTP/1.1\r\n" PROXY, "Content-Length: 4000", "{", 1);
+	pause_ms(100);
+	put(fd, "C", 1);
+	get_cut(fd, answer);
+	assert_problem(answer, 408, "bad_request");
+}
+
+/* As slow as is allowed, with a burst at the beginning and pauses. */
+static void test_slow_but_honest_body(void **state)
+{
+	char answer[ANSWER_MAX];
+	char length[64];
+	(void)state;
+
+	service_env.body_grace_ms = 100;
+	service_env.body_rate = 1000;
+	snprintf(length, sizeof(length), "Connection: close\r\nContent-Length: %zu", gif_len);
+	int fd = begin(POST, length, gif, gif_len - 30);
+	for (size_t at = gif_len - 30; at < gif_len; at++) {
+		pause_ms(10);
+		put(fd, gif + at, 1);
+	}
+	get(fd, answer);
+	assert_stored(answer, 1);
+}
+
+/* Routes without a body do not read one: a large one is refused by its length, or where that is not told, at the bound.
+ */
+static void test_bodies_that_have_no_place(void **state)
+{
+	static const struct {
+		const char *head;
+		const char *length;
+		int status;
+		const char *code;
+	} rows[] = {
+		{ "POST /api/v1/images HTTP/1.1\r\n" PROXY, "65537", 405, "method_not_allowed" },
+		{ "POST /api/v1/images HTTP/1.1\r\n" PROXY, "90000000", 405, "method_not_allowed" },
+		{ "PATCH /api/v1/images HTTP/1.1\r\n" PROXY, "90000000", 405, "method_not_allowed" },
+		{ "GET /api/v1/images HTTP/1.1\r\n" PROXY, "90000000", 400, "bad_request" },
+		{ "DELETE /api/v1/images/0 HTTP/1.1\r\n" PROXY, "90000000", 400, "bad_request" },
+		{ "POST /api/v1/nothing HTTP/1.1\r\n" PROXY, "90000000", 404, "not_found" },
+		{ "PUT /api/v1/images HTTP/1.1\r\nHost: x\r\n", "90000000", 403, "ip_not_allowed" },
+	};
+	static char zeros[REST_BYTES + 4096];
+	char answer[ANSWER_MAX];
+	char text[64];
+	(void)state;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		snprintf(text, sizeof(text), "Content-Length: %s", rows[i].length);
+		int fd = begin(rows[i].head, text, zeros, 100);
+		get_cut(fd, answer);
+		assert_problem(answer, rows[i].status, rows[i].code);
+	}
+	/* small: read, and the connection stays */
+	ask("GET /api/v1/images HTTP/1.1\r\n" PROXY, zeros, REST_BYTES, answer);
+	assert_has(answer, "HTTP/1.1 200 ");
+	snprintf(text, sizeof(text), "Transfer-Encoding: chunked\r\n\r\n%zx", sizeof(zeros));
+	int fd = dial();
+	snprintf(answer, sizeof(answer), "POST /api/v1/images HTTP/1.1\r\n" PROXY "%s\r\n", text);
+	put(fd, answer, strlen(answer));
+	put(fd, zeros, sizeof(zeros));
+	get_cut(fd, answer);
+	assert_problem(answer, 413, "too_large");
+}
+
+/* Behind such an answer the connection ends soon, whether the client goes on or not, and nothing more is said. */
+static void test_cut_connections_end(void **state)
+{
+	static const char head[] = "POST /api/v1/images HTTP/1.1\r\n" PROXY;
+	char answer[ANSWER_MAX];
+	(void)state;
+
+	int silent = begin(head, "Content-Length: 90000000", "x", 1);
+	int busy = begin(head, "Content-Length: 90000000", "x", 1);
+	int whole = begin(head, "Content-Length: 65540", "x", 1);
+	static char zeros[65539];
+	put(whole, zeros, sizeof(zeros));
+	uint64_t began = clock_mono_ns();
+	while (send(busy, "x", 1, MSG_NOSIGNAL) > 0)
+		pause_ms(10);
+	assert_in_range(clock_mono_ns() - began, NS_PER_SEC / 2, 4 * NS_PER_SEC);
+	get(busy, answer);
+	assert_problem(answer, 405, "method_not_allowed");
+	get(silent, answer);
+	assert_problem(answer, 405, "method_not_allowed");
+	get(whole, answer);
+	assert_problem(answer, 405, "method_not_allowed");
+	assert_null(strstr(answer + 1, "HTTP/1.1"));
+	assert_true(clock_mono_ns() - began < 5 * NS_PER_SEC);
+}
+
+/* Requests that are under way as many as are served: others are told so, and the proxy's check is answered. */
+static void test_health_when_full(void **state)
+{
+	static int fds[REQUESTS_MOST];
+	char answer[ANSWER_MAX];
+	(void)state;
+
+	for (size_t i = 0; i < REQUESTS_MOST; i++) {
+		fds[i] = begin(POST, "Content-Length: 4000", gif, 10);
+		if (i % 64 == 63)
+			while (folder_count(&folder, USER_DIR, ".part-", NULL) <= i)
+				sched_yield();
+	}
+	for (int i = 0; i < 100; i++) {
+		ask("GET /healthz HTTP/1.1\r\nHost: x\r\n", "", 0, answer);
+		assert_has(answer, "HTTP/1.1 200 ");
+		int fd = begin(POST, "Content-Length: 4000", gif, 10);
+		get(fd, answer);
+		assert_has(answer, "HTTP/1.1 503 ");
+		assert_has(answer, "\r\nRetry-After: ");
+		assert_has(answer, "\"code\":\"unavailable\"");
+	}
+	for (size_t i = 0; i < REQUESTS_MOST; i++)
+		close(fds[i]);
+	while (folder_count(&folder, USER_DIR, "", NULL) > 0)
+		sched_yield();
+	ask(POST, gif, gif_len, answer);
+	assert_stored(answer, 1);
+}
+
 struct drain {
 	pthread_t thread;
 	enum err result;
@@ -488,6 +678,60 @@ static void test_drain(void **state)
 	assert_has(answer, "\r\nConnection: close\r\n");
 }
 
+/* As the program ends. */
+static void *end_main(void *arg)
+{
+	drain_main(arg);
+	server_free(server);
+	server = NULL;
+	return NULL;
+}
+
+/*
+ * Who has connected is answered: those that were not accepted yet, and one that is, and whose request comes a moment
+ * later.
+ */
+static void test_drain_answers_all_connections(void **state)
+{
+	enum { CONNECTIONS = 40 };
+	static const char head[] = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+	struct drain d = { .result = ERR_TIMEOUT };
+	char answer[ANSWER_MAX];
+	int fds[CONNECTIONS];
+	(void)state;
+
+	int late = dial();
+	put(late, head, 10);
+	wait_read(late);
+	for (int i = 0; i < CONNECTIONS; i++)
+		fds[i] = dial();
+	assert_int_equal(unlink(address.sun_path), 0);
+	assert_int_equal(pthread_create(&d.thread, NULL, end_main, &d), 0);
+	for (int i = 0; i < CONNECTIONS; i++)
+		put(fds[i], head, strlen(head));
+	pause_ms(50);
+	put(late, head + 10, strlen(head) - 10);
+	for (int i = 0; i < CONNECTIONS; i++) {
+		get(fds[i], answer);
+		assert_has(answer, "HTTP/1.1 200 ");
+	}
+	get(late, answer);
+	assert_has(answer, "HTTP/1.1 200 ");
+	pthread_join(d.thread, NULL);
+	assert_int_equal(d.result, ERR_OK);
+}
+
+/* One that says nothing does not hold the end up for long. */
+static void test_drain_leaves_the_silent(void **state)
+{
+	(void)state;
+	int fd = dial();
+	uint64_t began = clock_mono_ns();
+	assert_int_equal(server_drain(server, WAIT_MS), ERR_OK);
+	assert_true(clock_mono_ns() - began < 5 * NS_PER_SEC);
+	close(fd);
+}
+
 static void test_drain_gives_up(void **state)
 {
 	(void)state;
@@ -521,7 +765,14 @@ int main(void)
 		TEST(test_health),
 		TEST(test_disk_full),
 		TEST(test_client_goes_away),
+		TEST(test_slow_body),
+		TEST(test_slow_but_honest_body),
+		TEST(test_bodies_that_have_no_place),
+		TEST(test_cut_connections_end),
+		TEST(test_health_when_full),
 		TEST(test_drain),
+		TEST(test_drain_answers_all_connections),
+		TEST(test_drain_leaves_the_silent),
 		TEST(test_drain_gives_up),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
