@@ -107,7 +107,7 @@ def test_haproxy_gets_numbers(haproxy_env):
     assert by_env["UPLOADS_MAX_SIZE"] == "100MB" and "UPLOADS_MAX_SIZE_BYTES=104857600" in defaults
     assert by_env["IMAGES_CACHE_MAX_OBJECT"] == "1MB" and "IMAGES_CACHE_OBJECT_BYTES=1048576" in defaults
     assert by_env["IMAGES_CACHE_MAX_AGE"] == "10m" and "IMAGES_CACHE_SECONDS=600" in defaults
-    for name in ("SERVER_READ_TIMEOUT", "SERVER_WRITE_TIMEOUT"):
+    for name in ("SERVER_READ_TIMEOUT", "SERVER_WRITE_TIMEOUT", "API_MAX_USER_REQUESTS"):
         assert f"{name}={by_env[name]}" in defaults
 
 

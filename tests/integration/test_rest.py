@@ -554,8 +554,10 @@ def test_every_route_of_the_description_is_answered_and_no_other(stack, admin, r
 
 # ---- many at once, and no database ------------------------------------------------------------------------------------
 
-def test_a_thousand_at_once(stack, admin, reader):
+def test_a_thousand_at_once(fresh_stack):
     """Reads and changes; each gets its own answer, and PostgreSQL sees a handful of connections."""
+    stack = fresh_stack({"API_MAX_USER_REQUESTS": "250"})
+    admin, reader = stack.make_key(scopes="read,upload,admin"), stack.make_key(scopes="read")
     users = [stack.make_user() for _ in range(10)]
     most = [0]
     stop = threading.Event()

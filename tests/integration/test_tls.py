@@ -68,10 +68,13 @@ class Secure:
         return f"https://gateway.test:{self.port}"
 
 
+AT_ONCE = 60
+
+
 @pytest.fixture(scope="module")
 def secure(module_stack):
     return Secure(module_stack, SERVER_TLS_HSTS_SECONDS=HSTS, SERVER_CORS_ORIGINS="https://a.example",
-                  UPLOADS_MAX_SIZE="8MB")
+                  UPLOADS_MAX_SIZE="8MB", API_MAX_USER_REQUESTS=str(AT_ONCE))
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +90,23 @@ def picture(secure, user_key, small_jpeg):
 
 
 # ---- that it works, to the byte -------------------------------------------------------------------------------------
+
+
+def test_streams_of_a_connection_are_requests_at_once(secure, small_jpeg):
+    """Each counts for its user, until it has ended."""
+    key = secure.stack.make_key()
+    upload = [("content-type", "image/jpeg"), ("content-length", str(len(small_jpeg)))]
+    with h2.Client(secure.address, secure.context()) as client:
+        for _ in range(2 * AT_ONCE):
+            assert client.answer(client.start(h2.head("GET", "/api/v1/images", key))).status == 200
+        streams = [client.start(h2.head("POST", "/api/v1/upload", key, upload), end=False) for _ in range(AT_ONCE)]
+        wait_until(lambda: secure.stack.haproxy("show table st_api").count(f"key={key.user.id} ") == 1
+                   and f"conn_cur={AT_ONCE}" in secure.stack.haproxy("show table st_api"), what="all are under way")
+        http.check_problem(client.answer(client.start(h2.head("GET", "/api/v1/images", key))), 429, "rate_limited")
+        for stream in streams:
+            client.send(stream, small_jpeg)
+        assert {client.answer(stream).status for stream in streams} == {200}
+        assert client.answer(client.start(h2.head("GET", "/api/v1/images", key))).status == 200
 
 
 def test_an_image_over_http2_is_that_over_http1(secure, user_key, picture):

@@ -129,8 +129,9 @@ class HAProxy(Part):
         folder = self.layout.data(os.path.join(self.layout.root, "haproxy"))
         values = {name: stack.settings[name] for name in (
             "SERVER_PORT", "SERVER_READ_TIMEOUT", "SERVER_WRITE_TIMEOUT", "SERVER_CORS_ORIGINS", "API_TOKEN",
-            "USAGE_TOKEN", "IMAGES_CACHE_MB", "IMAGES_PUBLIC_SIGNED", "SERVER_TLS_PORT", "SERVER_TLS_CERTIFICATE",
-            "SERVER_TLS_REDIRECT", "SERVER_TLS_PUBLIC_PORT", "SERVER_TLS_HSTS_SECONDS", "HAPROXY_METRICS_BIND")}
+            "API_MAX_USER_REQUESTS", "USAGE_TOKEN", "IMAGES_CACHE_MB", "IMAGES_PUBLIC_SIGNED", "SERVER_TLS_PORT",
+            "SERVER_TLS_CERTIFICATE", "SERVER_TLS_REDIRECT", "SERVER_TLS_PUBLIC_PORT", "SERVER_TLS_HSTS_SECONDS",
+            "HAPROXY_METRICS_BIND")}
         values.update({
             "UPLOADS_MAX_SIZE_BYTES": str(size_bytes(stack.settings["UPLOADS_MAX_SIZE"])),
             "IMAGES_CACHE_OBJECT_BYTES": str(size_bytes(stack.settings["IMAGES_CACHE_MAX_OBJECT"])),
