@@ -27,6 +27,8 @@ static void init_env(struct answerer *a, const struct settings *s, struct agent_
 	};
 	a->bounds = (struct imgurl_bounds){
 		.max_dimension = (uint32_t)s->images_max_dimension,
+		.max_ratio = (uint32_t)s->images_max_ratio,
+		.vectors = s->uploads_allow_svg,
 		.max_dpr = (uint32_t)s->images_max_dpr * 1000,
 		.max_zoom = (uint32_t)s->images_max_zoom * 1000,
 		.max_blur = (uint32_t)s->images_max_blur * 1000,
@@ -187,6 +189,8 @@ static struct imgurl_tenant tenant_of(const struct answerer *a, uint64_t user_id
 	return (struct imgurl_tenant){
 		.user_id = user_id,
 		.bounds = { .max_dimension = own_bound(user->max_dimension, common->max_dimension),
+		            .max_ratio = common->max_ratio,
+		            .vectors = common->vectors,
 		            .max_dpr = own_bound(user->max_dpr, common->max_dpr),
 		            .max_zoom = own_bound(user->max_zoom, common->max_zoom),
 		            .max_blur = own_bound(user->max_blur, common->max_blur),

@@ -81,6 +81,7 @@ static enum err open_uploads(struct uploads *uploads, const struct settings *s)
 		.pepper = s->auth_key_pepper,
 		.max_size = (uint64_t)s->uploads_max_size,
 		.max_pixels = (uint64_t)s->uploads_max_pixels,
+		.max_ratio = (uint32_t)s->images_max_ratio,
 		.allow_svg = s->uploads_allow_svg,
 		/* The process before this one may still finish uploads. */
 		.settle_ns = clock_mono_ns() + (uint64_t)s->agent_drain_timeout * NS_PER_MS,

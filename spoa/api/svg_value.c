@@ -226,14 +226,14 @@ static bool take_number(struct sv *v, double *out)
 	return digits > 0;
 }
 
-/* Pixels of a length; 0 for a percentage, a unit that depends on something else, or nothing. */
+/* Pixels of a length, with letters of the usual size; 0 for a percentage, other units, or nothing. */
 static double length_px(struct sv v)
 {
 	static const struct {
 		const char *name;
 		double px;
-	} units[] = { { "", 1 },           { "px", 1 },         { "pt", 96.0 / 72 }, { "pc", 16 },
-		      { "mm", 96 / 25.4 }, { "cm", 96 / 2.54 }, { "in", 96 } };
+	} units[] = { { "", 1 },           { "px", 1 },  { "pt", 96.0 / 72 }, { "pc", 16 },  { "mm", 96 / 25.4 },
+		      { "cm", 96 / 2.54 }, { "in", 96 }, { "em", 16 },        { "rem", 16 }, { "ex", 8 } };
 	double value;
 
 	if (!take_number(&v, &value))

@@ -25,6 +25,7 @@ enum err uploads_open(struct uploads *store, const struct uploads_rules *rules)
 	*store = (struct uploads){ .dir_fd = -1,
 		                   .max_size = rules->max_size,
 		                   .max_pixels = rules->max_pixels,
+		                   .max_ratio = rules->max_ratio,
 		                   .allow_svg = rules->allow_svg };
 	enum err err = image_id_key(&store->id_key, sv_str(rules->pepper));
 	if (err != ERR_OK)
@@ -263,6 +264,15 @@ static enum err take_name(struct upload *up, const char *name, bool *existed)
 	return err;
 }
 
+/* What the bounds of options rely on (imgurl/options_bounds.c). */
+static bool is_strip(const struct upload *up, const struct image_info *image)
+{
+	uint64_t longer = image->width > image->height ? image->width : image->height;
+	uint64_t shorter = image->width > image->height ? image->height : image->width;
+
+	return up->store->max_ratio > 0 && longer > shorter * up->store->max_ratio;
+}
+
 static enum err check_image(const struct upload *up, struct upload_result *out)
 {
 	unsigned flags = IMAGE_FILE_COUNT | (up->store->allow_svg ? IMAGE_FILE_SVG : 0);
@@ -272,10 +282,17 @@ static enum err check_image(const struct upload *up, struct upload_result *out)
 	enum err err = image_file_probe(up->fd, up->bytes, up->first, flags, &out->image, &out->why, &looked_at);
 	if (err == ERR_RANGE)
 		out->why = "The SVG is larger than an SVG may be.";
-	if (err != ERR_OK || max == 0 || image_pixels(&out->image) <= max)
+	if (err != ERR_OK)
 		return err;
-	out->pixels = image_pixels(&out->image);
-	return ERR_RANGE;
+	if (max > 0 && image_pixels(&out->image) > max) {
+		out->pixels = image_pixels(&out->image);
+		return ERR_RANGE;
+	}
+	if (is_strip(up, &out->image)) {
+		out->why = "One side of the image is too long for the other.";
+		return ERR_RANGE;
+	}
+	return ERR_OK;
 }
 
 static enum err commit(struct upload *up, struct upload_result *out)

@@ -36,6 +36,7 @@ struct uploads {
 	int dir_fd;
 	uint64_t max_size;   /* the most bytes of one file */
 	uint64_t max_pixels; /* of width x height x frames; 0: no limit */
+	uint32_t max_ratio;  /* of the longer side to the shorter one; 0: no limit */
 	bool allow_svg;
 	struct hmac_sha256 id_key;
 	struct storage *storage;
@@ -47,6 +48,7 @@ struct uploads_rules {
 	const char *pepper; /* of the ids, not empty */
 	uint64_t max_size;
 	uint64_t max_pixels;
+	uint32_t max_ratio;
 	bool allow_svg;
 	uint64_t settle_ns; /* see storage_new() */
 };
@@ -107,7 +109,7 @@ MUST_CHECK enum err upload_write(struct upload *up, const void *data, size_t len
 
 /*
  * Ends the upload: it is not open afterwards, whatever the result. ERR_UNSUPPORTED and ERR_INVALID: see image_file.h;
- * ERR_RANGE: too many pixels, or an SVG that is too large; ERR_IO: errno says why; ERR_CRYPTO. No file is left on an
+ * ERR_RANGE: too many pixels, a side too long for the other, or an SVG that is too large; ERR_IO: errno says why; ERR_CRYPTO. No file is left on an
  * error, but for one: when the folder cannot be synced, the file stays, since another upload of the same content may
  * have been told that it is there.
  */

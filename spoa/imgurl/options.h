@@ -11,6 +11,14 @@
 #include "base/sv.h"
 #include "imgurl/rewrite.h"
 
+/* What a resizing type does with an image that has another ratio than width and height. */
+enum imgurl_resizing {
+	RESIZING_FIT = 0,
+	RESIZING_FILL, /* fill-down and auto too: what is over is cut off */
+	RESIZING_FORCE,
+	RESIZING_ANY, /* whatever a preset says; the bounds take it for fill */
+};
+
 enum imgurl_side { SIDE_WIDTH = 0, SIDE_HEIGHT, SIDE_MIN_WIDTH, SIDE_MIN_HEIGHT, SIDE_COUNT };
 
 struct imgurl_options {
@@ -29,7 +37,17 @@ struct imgurl_options {
 	struct sv padding_by;
 	struct sv enlarge_by;
 	struct sv aspect_by;
-	bool enlarge;
+	uint64_t crop[2]; /* thousandths, as written: pixels from 1 on, shares below, 0: the whole */
+	struct sv crop_by;
+	struct sv trim_by;
+	enum imgurl_resizing resizing;
+	bool enlarge; /* or a preset may say so */
+	bool enlarge_asked;
+	bool trims;
+	bool preset;
+	bool width_given; /* behind the last preset, like the next one */
+	bool height_given;
+	bool crop_given[2]; /* anywhere */
 	bool extend_aspect_ratio;
 	bool expires;
 };

@@ -18,13 +18,17 @@ static enum imgurl_result take(struct imgurl_options *o, bool ok)
 static bool take_side(struct imgurl_options *o, struct imgurl_args *a, unsigned i, enum imgurl_side side)
 {
 	o->sides[side].by = o->name;
+	o->width_given = o->width_given || side == SIDE_WIDTH;
+	o->height_given = o->height_given || side == SIDE_HEIGHT;
 	return imgurl_arg_integer(a, i, &o->sides[side].pixels);
 }
 
 static bool take_enlarge(struct imgurl_options *o, struct imgurl_args *a, unsigned i)
 {
 	o->enlarge_by = o->name;
-	return imgurl_arg_bool(a, i, &o->enlarge);
+	bool ok = imgurl_arg_bool(a, i, &o->enlarge);
+	o->enlarge_asked = o->enlarge;
+	return ok;
 }
 
 static bool take_bool(struct imgurl_args *a, unsigned i)
@@ -159,21 +163,24 @@ static enum imgurl_result apply_size(struct imgurl_options *o, struct imgurl_arg
 	return take(o, take_size(o, a, 0));
 }
 
-static bool take_resizing_type(struct imgurl_args *a)
+static bool take_resizing_type(struct imgurl_options *o, struct imgurl_args *a)
 {
 	static const char *const types[] = { "fit", "fill", "fill-down", "force", "auto", NULL };
 
+	o->resizing = sv_eq(a->v[0], SV("fit"))     ? RESIZING_FIT
+	              : sv_eq(a->v[0], SV("force")) ? RESIZING_FORCE
+	                                            : RESIZING_FILL;
 	return imgurl_arg_one_of(a, 0, types);
 }
 
 static enum imgurl_result apply_resizing_type(struct imgurl_options *o, struct imgurl_args *a)
 {
-	return take(o, take_resizing_type(a));
+	return take(o, take_resizing_type(o, a));
 }
 
 static enum imgurl_result apply_resize(struct imgurl_options *o, struct imgurl_args *a)
 {
-	if (!imgurl_arg_blank(a, 0) && !take_resizing_type(a))
+	if (!imgurl_arg_blank(a, 0) && !take_resizing_type(o, a))
 		return imgurl_option_malformed(o);
 	return take(o, take_size(o, a, 1));
 }
@@ -250,13 +257,24 @@ static enum imgurl_result apply_pixelate(struct imgurl_options *o, struct imgurl
 	               : imgurl_option_beyond(o, o->name, imgurl_most_pixels(o), " pixels");
 }
 
+/* A share of nearly the whole is rounded up to what would be one pixel. */
+static uint64_t crop_side(struct sv text, uint64_t milli)
+{
+	while (text.n > 0 && text.p[0] == '0')
+		text = sv_skip(text, 1);
+	return milli == IMGURL_MILLI && sv_starts(text, SV(".")) ? IMGURL_MILLI - 1 : milli;
+}
+
 static enum imgurl_result apply_crop(struct imgurl_options *o, struct imgurl_args *a)
 {
 	enum imgurl_result result = IMGURL_OK;
-	uint64_t milli;
 
-	for (unsigned i = 0; i < 2 && i < a->n && result == IMGURL_OK; i++)
-		result = take_bounded(o, a, i, imgurl_most_pixels(o), " pixels", &milli);
+	o->crop_by = o->name;
+	for (unsigned i = 0; i < 2 && i < a->n && result == IMGURL_OK; i++) {
+		result = take_bounded(o, a, i, imgurl_most_pixels(o), " pixels", &o->crop[i]);
+		o->crop[i] = crop_side(a->v[i], o->crop[i]);
+		o->crop_given[i] = true;
+	}
 	if (result == IMGURL_OK && a->n > 2)
 		return take(o, take_gravity(a, 2, true));
 	return result;
@@ -264,6 +282,8 @@ static enum imgurl_result apply_crop(struct imgurl_options *o, struct imgurl_arg
 
 static enum imgurl_result apply_trim(struct imgurl_options *o, struct imgurl_args *a)
 {
+	o->trims = true;
+	o->trim_by = o->name;
 	bool ok = imgurl_arg_blank(a, 0) || take_number(a, 0, false);
 
 	ok = ok && (a->n < 2 || imgurl_arg_blank(a, 1) || imgurl_arg_color(a, 1));
@@ -430,6 +450,11 @@ static enum imgurl_result apply_preset(struct imgurl_options *o, struct imgurl_a
 		if (!imgurl_arg_word(a, i))
 			return imgurl_option_malformed(o);
 	}
+	/* It stands for options of its own, in its place. */
+	o->preset = true;
+	o->resizing = RESIZING_ANY;
+	o->enlarge = true;
+	o->width_given = o->height_given = false;
 	return IMGURL_OK;
 }
 

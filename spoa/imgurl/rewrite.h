@@ -48,10 +48,14 @@ struct imgurl_bounds {
 	/*
 	 * Pixels of the result's sides: width, height, min-width and min-height, each times zoom and dpr, and the
 	 * padding with it; also of crop and pixelate. A side that the source decides (no width or height, or one alone)
-	 * is imgproxy's to bound: IMGPROXY_MAX_RESULT_DIMENSION.
+	 * is imgproxy's to bound: IMGPROXY_MAX_RESULT_DIMENSION. What imgproxy makes of a source on the way to the
+	 * result has at most six times as many pixels as the largest result, or 50 million if that is more
+	 * (imgurl/options_bounds.c).
 	 */
 	uint32_t max_dimension;
-	uint32_t max_dpr; /* thousandths, like the next two */
+	uint32_t max_ratio; /* how many times one side of a source may be as long as the other */
+	bool vectors;       /* sources may be SVG, which imgproxy always enlarges */
+	uint32_t max_dpr;   /* thousandths, like the next two */
 	uint32_t max_zoom;
 	uint32_t max_blur;    /* sigma, of sharpen too */
 	uint32_t max_quality; /* 1 to 100 */

@@ -28,7 +28,12 @@ static struct imgurl_key upstream;
 static struct imgurl_key signing;
 static const struct imgurl_tenant tenant = {
 	.user_id = 50000,
-	.bounds = { .max_dimension = 4096, .max_dpr = 4000, .max_zoom = 4000, .max_blur = 50000, .max_quality = 100 },
+	.bounds = { .max_dimension = 4096,
+	            .max_ratio = 24,
+	            .max_dpr = 4000,
+	            .max_zoom = 4000,
+	            .max_blur = 50000,
+	            .max_quality = 100 },
 };
 
 static void write_base64(char *out, size_t size, const char *text)

@@ -101,6 +101,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		            .max_zoom = 4000,
 		            .max_blur = 50000,
 		            .max_quality = 100,
+		            .max_ratio = 24,
 		            .require_expires = t->require_expires },
 		.sources = list_of(&sources, t->prefixes),
 		.presets = list_of(&names, presets),

@@ -6,7 +6,8 @@ import pytest
 
 import helpers_http as http
 import helpers_images as images
-from helpers_standin import b64, signature
+from helpers_http import check_problem
+from helpers_standin import Standin, b64, signature
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +110,33 @@ def test_a_result_is_bounded(stack, servers, source):
         answer = ask(address, signed(stack, f"/rs:force:20000:20:1/{b64(source)}.png"))
         assert answer.status == 200 and images.decode(answer.body).size == (8192, 8), answer
         assert ask(address, signed(stack, f"/mrd:0/{b64(source)}")).status == 403
+
+
+def most_memory(pid):
+    """MB that the process has had at most."""
+    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1024
+
+
+def test_no_giants_on_the_way(stack, owner):
+    """A crop that is enlarged until its short side fits, turned, and only then cut: the gateway asks for none."""
+    picture = images.encode(images.gradient(400, 400), "PNG")
+    asked = "c:25:400/rs:fill:1:1024:1/rot:90"
+    server = Standin(MAX_RESULT_DIMENSION=4096)
+    try:
+        server.write("x.png", picture)
+        before = most_memory(server.process.pid)
+        answer = server.ask(f"/{asked}/{b64('local:///x.png')}.png")
+        assert answer.status == 200 and images.decode(answer.body).size == (1, 1024), answer
+        # 1024 x 16,384 pixels of three bytes for 1024 that are left
+        assert most_memory(server.process.pid) - before > 40
+    finally:
+        server.close()
+    source = stack.uploaded(owner, picture)["source"]
+    assert stack.get(f"/img/unsafe/{asked}/plain/{source}", owner).status == 200
+    for options, name in (("c:100:4000/rs:fill:4096:1:1/rot:90", "rs"), ("w:10/mw:4096/rot:90", "mw"),
+                          ("t:5/rt:fill/el:1/w:100/h:100", "t"), ("rs:force:1:4096/mh:1", "mh")):
+        problem = check_problem(stack.get(f"/img/unsafe/{options}/plain/{source}", owner), 403, "option_forbidden")
+        assert problem["detail"].startswith(f"The option {name} "), problem
+    for options in ("rs:fill:300:300", "rs:fill:1200:630:1", "rs:fit:1000:0:1", "mw:500/mh:500", "rs:fill:300:300/dpr:2/rot:90"):
+        assert stack.get(f"/img/unsafe/{options}/plain/{source}", owner).status == 200, options

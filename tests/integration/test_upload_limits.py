@@ -63,9 +63,16 @@ def test_decompression_bombs(stack, tenant, name, form):
 
 
 def test_just_small_enough(stack, tenant):
-    for data in (png(50_000_000, 1), png(1000, 1000, 50), gif((1000, 1000), (1000, 1000), 50), webp(1000, 1000, 50),
+    for data in (png(31_250, 1600), png(1000, 1000, 50), gif((1000, 1000), (1000, 1000), 50), webp(1000, 1000, 50),
                  jpeg(7000, 7000)):
         stack.uploaded(tenant, data)
+
+
+def test_too_long_for_its_width(stack, tenant):
+    for data in (png(25, 1), gif((10, 241), (10, 241), 1), jpeg(1, 40)):
+        problem = check_problem(stack.upload(tenant, data), 413, "too_large")
+        assert problem["detail"] == "One side of the image is too long for the other.", problem
+    stack.uploaded(tenant, png(24, 1))
 
 
 def every_byte_kept():
@@ -102,7 +109,7 @@ def test_svg_is_refused(stack, tenant):
 
 @pytest.fixture(scope="module")
 def lax(module_stack):
-    return module_stack({"UPLOADS_ALLOW_SVG": "true", "UPLOADS_MAX_PIXELS": "2000000"})
+    return module_stack({"UPLOADS_ALLOW_SVG": "true", "UPLOADS_MAX_PIXELS": "2000000", "IMAGES_MAX_RATIO": "10"})
 
 
 def test_svg_that_is_allowed(lax):
@@ -126,3 +133,14 @@ def test_the_pixel_limit_is_a_setting(lax):
     tenant = lax.make_key()
     lax.uploaded(tenant, png(2000, 1000))
     check_problem(lax.upload(tenant, png(2001, 1000)), 413, "too_large")
+
+
+def test_the_ratio_is_a_setting(lax):
+    tenant = lax.make_key()
+    lax.uploaded(tenant, png(100, 10))
+    check_problem(lax.upload(tenant, png(101, 10)), 413, "too_large")
+    check_problem(lax.upload(tenant, SVG.replace(b'"64"', b'"1em"').replace(b'"48"', b'"161"')), 413, "too_large")
+    # Where SVG is taken, whatever is cut counts as enlarged: so much is 3172 x 3172 x 10.
+    source = lax.uploaded(tenant, images.encode(images.gradient(101, 100), "PNG"))["source"]
+    assert lax.get(f"/img/unsafe/rs:fill:3172:1/plain/{source}", tenant).status == 200
+    check_problem(lax.get(f"/img/unsafe/rs:fill:3173:1/plain/{source}", tenant), 403, "option_forbidden")

@@ -110,11 +110,18 @@ static bool embed(VipsImage **image, const struct job *job, int left, int top, i
 	return step(image, rc, &next);
 }
 
+/* Like imgproxy: all of it is in memory before it is turned, whatever is cut off it then. */
 static bool turn(VipsImage **image, const struct job *job)
 {
 	VipsImage *next = NULL;
 	int turns = ((job->rotate / 90) % 4 + 4) % 4;
 
+	if (turns == 0 && !job->flip_horizontal && !job->flip_vertical)
+		return true;
+	next = vips_image_copy_memory(*image);
+	if (!step(image, next != NULL ? 0 : -1, &next))
+		return false;
+	next = NULL;
 	if (turns > 0 && !step(image, vips_rot(*image, &next, (VipsAngle)turns, NULL), &next))
 		return false;
 	if (job->flip_horizontal && !step(image, vips_flip(*image, &next, VIPS_DIRECTION_HORIZONTAL, NULL), &next))

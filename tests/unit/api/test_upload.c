@@ -387,6 +387,28 @@ static void test_too_many_pixels(void **state)
 	assert_int_equal(store_bytes(gif, gif_len, &result), ERR_OK);
 }
 
+/* What is as long as this is no source for options that enlarge and cut. */
+static void test_too_long(void **state)
+{
+	struct upload_result result;
+	(void)state;
+
+	/* 249 x 1000, 1000 x 249, 1000 x 250 */
+	store.max_ratio = 4;
+	memcpy(gif + 6, "\xf9\x00\xe8\x03", 4);
+	assert_int_equal(store_bytes(gif, gif_len, &result), ERR_RANGE);
+	assert_int_equal(result.pixels, 0);
+	assert_string_equal(result.why, "One side of the image is too long for the other.");
+	assert_int_equal(folder_count(&folder, USER_DIR, "", NULL), 0);
+	memcpy(gif + 6, "\xe8\x03\xf9\x00", 4);
+	assert_int_equal(store_bytes(gif, gif_len, &result), ERR_RANGE);
+	memcpy(gif + 6, "\xe8\x03\xfa\x00", 4);
+	assert_int_equal(store_bytes(gif, gif_len, &result), ERR_OK);
+	memcpy(gif + 6, "\xe8\x03\xf9\x00", 4);
+	store.max_ratio = 0;
+	assert_int_equal(store_bytes(gif, gif_len, &result), ERR_OK);
+}
+
 static void test_svg(void **state)
 {
 	static const char svg[] = "<svg xmlns='http://www.w3.org/2000/svg' width='4' height='3'><path d='M0 0'/></svg>";
@@ -506,6 +528,7 @@ int main(void)
 		TEST(test_never_replaces),
 		TEST(test_storage_limit),
 		TEST(test_too_many_pixels),
+		TEST(test_too_long),
 		TEST(test_svg),
 		TEST(test_disk_errors),
 		TEST(test_link_is_refused),

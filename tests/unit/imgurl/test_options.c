@@ -566,6 +566,215 @@ static void test_bounds(void **state)
 	assert_int_equal(rewrite("", &tenant), IMGURL_OK);
 }
 
+/* Rows of options, and the option that is refused; NULL: none is. */
+struct row {
+	const char *options;
+	const char *name;
+};
+
+static void check_rows(const struct row *rows, size_t n, const struct imgurl_tenant *tenant)
+{
+	for (size_t i = 0; i < n; i++) {
+		char start[64];
+		enum imgurl_result result = rewrite(rows[i].options, tenant);
+		if (result != (rows[i].name != NULL ? IMGURL_OPTION : IMGURL_OK))
+			fail_msg("%s: %s: %.*s", rows[i].options, result_name(result), SV_ARG(out.detail));
+		if (rows[i].name == NULL)
+			continue;
+		snprintf(start, sizeof(start), "The option %s ", rows[i].name);
+		if (!sv_starts(out.detail, sv_str(start)))
+			fail_msg("%s: %.*s", rows[i].options, SV_ARG(out.detail));
+	}
+}
+
+#define CHECK_ROWS(rows, tenant) check_rows(rows, sizeof(rows) / sizeof((rows)[0]), tenant)
+
+/* What imgproxy makes before it cuts. */
+static void test_way(void **state)
+{
+	(void)state;
+	static const struct row rows[] = {
+		/* the giant, and its relatives */
+		{ "c:100:4000/rs:fill:4096:1:1/rot:90/", "rs" },
+		{ "rs:fill:4096:1:1/", "rs" },
+		{ "rs:fill:1:4096:1/", "rs" },
+		{ "rs:fill:4096:4096:1/", "rs" },
+		{ "rs:fill-down:4096:1:1/", "rs" },
+		{ "rs:auto:4096:2:1/", "rs" },
+		{ "rt:fill/el:1/width:10/height:3000/", "height" },
+		{ "size:3000:10:1/rt:auto/", "size" },
+		{ "rs:fill:1024:1024:1/dpr:2/", NULL },
+		{ "rs:fill:1025:1024:1/dpr:2/", "rs" },
+		{ "dpr:4/z:2/rs:fill:300:1:1/", "rs" },
+		{ "rs:fill:1000:1:1/z:1:4/", NULL }, /* 4 x 1000 x 1000 x 24 */
+		{ "rs:fill:1025:1:1/z:1:4/", "rs" },
+		{ "z:0.5/rs:fill:4096:4096:1/", NULL },
+		/* at the bound: 2048 x 2048 x 24 is six times 4096 x 4096 */
+		{ "rs:fill:2048:2048:1/", NULL },
+		{ "rs:fill:2048:1:1/rot:90/", NULL },
+		{ "rs:fill:2049:1:1/", "rs" },
+		/* what people do */
+		{ "rs:fill:300:300/", NULL },
+		{ "rs:fill:300:300:1/dpr:2/rot:90/g:sm/", NULL },
+		{ "rs:fill:1200:630:1/", NULL },
+		{ "rs:fill:1920:1080:1/", NULL },
+		{ "rs:fit:1000:0:1/", NULL },
+		{ "rs:fit:4096:4096:1/rot:90/", NULL },
+		{ "rs:force:4096:1:1/", NULL },
+		{ "rs:fill:4096:0:1/", NULL }, /* nothing is cut: IMGPROXY_MAX_RESULT_DIMENSION */
+		{ "rs:fill:0:4096:1/", NULL },
+		{ "w:4096/el:1/", NULL },
+		{ "rs:fill:4096:4096/", NULL }, /* not larger than the source */
+		{ "c:100:4000/rs:fill:4096:1/rot:90/", NULL },
+		{ "rs:fill:4096:1:1/el:0/", NULL },
+		{ "rs:fill:4096:1:1/rt:fit/", NULL },
+		{ "t:10/rs:fill:300:300/", NULL },
+		{ "c:800:600/rs:fill:1200:630:1/", NULL },
+		{ "c:0.5:0.5/rs:fill:2000:2000:1/", NULL },
+		{ "rs:fill:300:300/mw:200/mh:200/dpr:2/", NULL },
+		{ "mw:4096/", NULL },
+		{ "mw:800/mh:600/w:1000/", NULL },
+	};
+	struct imgurl_tenant tenant = make_tenant();
+	CHECK_ROWS(rows, &tenant);
+	rewrite("rs:fill:2049:1:1/", &tenant);
+	assert_true(sv_eq(out.detail, SV("The option rs goes beyond its bound: at most 2048 pixels where the image is "
+	                                 "enlarged and then cut, zoom and dpr included.")));
+	/* The bound follows the user's own; a source of 50 million pixels is taken from anybody. */
+	tenant.bounds.max_dimension = 500;
+	static const struct row small[] = { { "rs:fill:500:500:1/", NULL }, { "rs:fill:501:1:1/", "rs" } };
+	CHECK_ROWS(small, &tenant);
+	tenant.bounds.max_dimension = 8192;
+	static const struct row large[] = { { "rs:fill:4096:1:1/", NULL }, { "rs:fill:4097:1:1/", "rs" } };
+	CHECK_ROWS(large, &tenant);
+	tenant.bounds.max_ratio = 96;
+	static const struct row longer[] = { { "rs:fill:2048:1:1/", NULL }, { "rs:fill:2049:1:1/", "rs" } };
+	CHECK_ROWS(longer, &tenant);
+}
+
+/* A crop makes a ratio of its own, and so does trim. */
+static void test_way_of_crops(void **state)
+{
+	(void)state;
+	static const struct row rows[] = {
+		{ "c:100:2400/rs:fill:2048:1:1/", NULL }, /* 1 to 24 */
+		{ "c:100:2500/rs:fill:2048:1:1/", "rs" },
+		{ "crop:2500:100:sm/rs:fill:2048:1:1/", "rs" },
+		{ "c:1:4096/rs:fill:156:1:1/", NULL }, /* 156 x 156 x 4096 */
+		{ "c:1:4096/rs:fill:157:1:1/", "rs" },
+		{ "c:1:4096/c:4096/rs:fill:2048:1:1/", NULL }, /* the height stays */
+		{ "c:4096:1/c:1/rs:fill:2048:1:1/", NULL },
+		{ "c:4096:4096/c:1/rs:fill:2048:1:1/", "rs" },
+		/* one side is the source's: up to 34,641 pixels */
+		{ "c:1000/rs:fill:1704:1:1/", NULL },
+		{ "c:1000/rs:fill:1705:1:1/", "rs" },
+		{ "c:0:10/rs:fill:170:1:1/", NULL },
+		{ "c:0:10/rs:fill:171:1:1/", "rs" },
+		{ "c:10:0.5/rs:fill:241:1:1/", NULL },
+		{ "c:10:0.5/rs:fill:242:1:1/", "rs" },
+		/* shares */
+		{ "c:0.5/rs:fill:1440:1:1/", NULL },
+		{ "c:0.5/rs:fill:1450:1:1/", "rs" },
+		{ "c:0.2:0.2/rs:fill:2048:1:1/", NULL },
+		{ "c:0.1:0.9/rs:fill:2048:1:1/", "rs" },
+		{ "c:0.00001/rs:fill:53:1:1/", NULL },
+		{ "c:0.00001/rs:fill:54:1:1/", "rs" },
+		{ "c:0.001:0.9995/rs:fill:200:1:1/", "rs" },
+		{ "t:10/rs:fill:300:300:1/", "t" },
+		{ "trim:10/rs:auto:300:300:1/", "trim" },
+		{ "t:10/rs:fit:300:300:1/", NULL },
+		/* beside a minimum too */
+		{ "c:1:4096/w:10/mw:156/", NULL },
+		{ "c:1:4096/w:10/mw:157/", "mw" },
+		{ "t:10/w:10/mw:10/", "t" },
+		{ "t:10/mw:10/", NULL },
+	};
+	struct imgurl_tenant tenant = make_tenant();
+	CHECK_ROWS(rows, &tenant);
+}
+
+static void test_way_of_minima(void **state)
+{
+	(void)state;
+	static const struct row rows[] = {
+		{ "w:1/mw:2048/", NULL },
+		{ "w:1/mw:2049/", "mw" },
+		{ "h:1/min-height:2049/", "min-height" },
+		{ "w:1/mw:1024/dpr:2/", NULL },
+		{ "w:1/mw:1025/dpr:2/", "mw" },
+		{ "rs:fill:1:1/mw:3000/", "mw" },
+		{ "mw:3000/mh:10/w:5/w:0/", NULL },
+		/* 1 to 4096, of which the minimum makes 4096 to 16 million */
+		{ "rs:force:1:4096/mw:4096/", "mw" },
+		{ "rs:force:300:300/mh:2/", "mh" },
+		{ "z:0.001:4/rs:fit:1000:1000/mw:4000/", "mw" },
+		{ "z:1:2/mw:100/", "mw" },
+		{ "z:2:2/mw:100/w:10/", NULL },
+	};
+	struct imgurl_tenant tenant = make_tenant();
+	CHECK_ROWS(rows, &tenant);
+}
+
+/* imgproxy enlarges an SVG whether or not it is told to. */
+static void test_way_of_vectors(void **state)
+{
+	(void)state;
+	static const struct row rows[] = {
+		{ "rs:fill:2048:1/", NULL },
+		{ "rs:fill:2049:1/", "rs" },
+		{ "c:100:4000/rs:fill:4096:1/rot:90/", "rs" },
+		{ "t:10/rs:fill:4096:1/", NULL }, /* what was trimmed is pixels */
+		{ "t:10/rs:fill:300:1:1/", "t" },
+		{ "rs:fit:4096:4096/", NULL },
+	};
+	struct imgurl_tenant tenant = make_tenant();
+	tenant.bounds.vectors = true;
+	CHECK_ROWS(rows, &tenant);
+}
+
+static void test_way_of_presets(void **state)
+{
+	(void)state;
+	static const struct row rows[] = {
+		{ "pr:thumb/", NULL },
+		{ "pr:thumb/rot:90/q:80/f:webp/bl:2/pd:10/", NULL },
+		{ "pr:thumb/dpr:1/z:1/", NULL },
+		{ "pr:thumb/dpr:0.5/z:0.5/", NULL },
+		{ "pr:thumb/dpr:2/", "dpr" },
+		{ "dpr:2/pr:thumb/", "dpr" },
+		{ "pr:thumb/z:1.1/", "zoom" },
+		{ "pr:thumb/z:0.1:1/", "zoom" },
+		{ "pr:thumb/mw:10/", "mw" },
+		{ "pr:thumb/min-height:10/", "min-height" },
+		{ "pr:thumb/el:1/", "el" },
+		{ "pr:thumb/el:0/", NULL },
+		{ "pr:thumb/t:10/", "t" },
+		{ "pr:thumb/c:100/", "c" },
+		{ "c:100:100/pr:thumb/", NULL },
+		{ "c:100/pr:thumb/", "c" },
+		{ "pr:thumb/c:100:100/", NULL },
+		{ "pr:thumb/c:100:3300/", "c" },
+		{ "pr:thumb/w:2048/", NULL }, /* it may enlarge and cut */
+		{ "pr:thumb/w:2049/", "w" },
+		{ "pr:thumb/rs:fill:2049:1/", "rs" },
+		{ "pr:thumb/rs:fill:2049:1:0/", NULL },
+		{ "pr:thumb/rs:fit:4096:4096/", NULL },
+		/* the URL says all that counts */
+		{ "pr:thumb/rs:fit:300:0/dpr:2/", NULL },
+		{ "pr:thumb/rs:fill:300:300:1/dpr:2/z:1.5/", NULL },
+		{ "pr:thumb/rs:fit:300:300/dpr:2/pr:x/", "dpr" },
+		{ "rs:fit:300:300/pr:thumb/dpr:2/", "dpr" },
+		{ "pr:thumb/w:300/h:0/dpr:2/", "dpr" },
+		{ "pr:thumb/w:300/h:0/rt:fit/dpr:2/", NULL },
+		{ "pr:thumb/rs:fit:4096:4096/dpr:2/", "rs" },
+		{ "pr:thumb/rs:force:10:10/mw:10/", "mw" },
+		{ "pr:thumb/rs:fit:10:10/mw:10/", NULL },
+		{ "pr:thumb/rs:fill:300:300:0/c:100/", "c" },
+	};
+	struct imgurl_tenant tenant = make_tenant();
+	CHECK_ROWS(rows, &tenant);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -578,6 +787,11 @@ int main(void)
 		cmocka_unit_test(test_presets),
 		cmocka_unit_test(test_expires),
 		cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_way),
+		cmocka_unit_test(test_way_of_crops),
+		cmocka_unit_test(test_way_of_minima),
+		cmocka_unit_test(test_way_of_vectors),
+		cmocka_unit_test(test_way_of_presets),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -334,7 +334,7 @@ static const char *const good_options[] = {
 	"cb:v1/",
 	"fn:cat/",
 	"fn:Y2F0:1/",
-	"pr:thumb:x/",
+	"pr:thumb:x/rs:fit:5:5:0/", /* alone it bounds what may stand beside it */
 	"c:10:10:sm/",
 	"t:10/",
 	"bg:fff/",

@@ -48,6 +48,7 @@ static inline struct imgurl_tenant make_tenant(void)
 	return (struct imgurl_tenant){
 		.user_id = USER_ID,
 		.bounds = { .max_dimension = 4096,
+		            .max_ratio = 24,
 		            .max_dpr = 4000,
 		            .max_zoom = 4000,
 		            .max_blur = 50000,
