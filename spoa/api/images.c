@@ -76,7 +76,7 @@ enum err images_find(const struct uploads *store, uint64_t user, struct sv id, s
 }
 
 /* Under the account's lock. */
-static enum err delete_any(int folder, struct sv id, uint64_t *bytes)
+static enum err delete_any(int folder, struct sv id, uint64_t *room)
 {
 	file_name name;
 	struct stat st;
@@ -92,7 +92,7 @@ static enum err delete_any(int folder, struct sv id, uint64_t *bytes)
 			continue;
 		if (unlinkat(folder, name, 0) != 0)
 			return errno == ENOENT ? ERR_NOT_FOUND : ERR_IO;
-		*bytes = (uint64_t)st.st_size;
+		*room = storage_size((uint64_t)st.st_size);
 		return ERR_OK;
 	}
 	return ERR_NOT_FOUND;
@@ -100,7 +100,7 @@ static enum err delete_any(int folder, struct sv id, uint64_t *bytes)
 
 enum err images_delete(const struct uploads *store, uint64_t user, struct sv id)
 {
-	uint64_t bytes = 0;
+	uint64_t room = 0;
 	enum err err;
 
 	int folder = open_for(store, user, id, &err);
@@ -112,8 +112,8 @@ enum err images_delete(const struct uploads *store, uint64_t user, struct sv id)
 		return ERR_NOMEM;
 	}
 	storage_lock(account);
-	err = delete_any(folder, id, &bytes);
-	storage_unlock(account, 0, bytes, 0);
+	err = delete_any(folder, id, &room);
+	storage_unlock(account, 0, room, 0);
 	storage_close(store->storage, account);
 	if (err == ERR_OK && fsync(folder) != 0)
 		err = ERR_IO;

@@ -37,6 +37,20 @@ struct storage {
 	struct storage_account *buckets[BUCKETS];
 };
 
+/* Whole blocks; what is near the largest number stays below it. */
+static uint64_t round_up(uint64_t bytes)
+{
+	uint64_t most = UINT64_MAX / STORAGE_BLOCK;
+	uint64_t blocks = bytes / STORAGE_BLOCK + (bytes % STORAGE_BLOCK != 0 ? 1 : 0);
+
+	return (blocks < most ? blocks : most) * STORAGE_BLOCK;
+}
+
+uint64_t storage_size(uint64_t bytes)
+{
+	return bytes > 0 ? round_up(bytes) : STORAGE_BLOCK;
+}
+
 struct storage *storage_new(uint64_t settle_ns)
 {
 	struct storage *s = calloc(1, sizeof(*s));
@@ -135,7 +149,7 @@ static enum err count_folder(struct storage_account *a, int folder, uint64_t now
 	while (errno = 0, (entry = readdir(dir)) != NULL) {
 		if (!user_folder_is_part(entry->d_name) &&
 		    fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
-			used += (uint64_t)st.st_size;
+			used += storage_size((uint64_t)st.st_size);
 	}
 	int saved = errno;
 	closedir(dir);
@@ -151,7 +165,7 @@ static enum err count_folder(struct storage_account *a, int folder, uint64_t now
 static bool take(struct storage_account *a, uint64_t limit, uint64_t want, uint64_t least, uint64_t *got)
 {
 	uint64_t used = a->used + a->reserved;
-	uint64_t left = limit > used ? limit - used : 0;
+	uint64_t left = limit > used ? (limit - used) / STORAGE_BLOCK * STORAGE_BLOCK : 0;
 
 	if (left < least)
 		return false;
@@ -164,6 +178,8 @@ enum err storage_reserve(struct storage_account *a, int folder, uint64_t limit, 
 {
 	enum err err = ERR_OK;
 
+	want = round_up(want);
+	least = round_up(least);
 	*got = want;
 	pthread_mutex_lock(&a->lock);
 	if (limit > 0) {

@@ -259,7 +259,7 @@ static enum err take_name(struct upload *up, const char *name, bool *existed)
 			*existed = err == ERR_OK;
 		}
 	}
-	storage_unlock(up->account, err == ERR_OK && !*existed ? up->bytes : 0, 0, up->reserved);
+	storage_unlock(up->account, err == ERR_OK && !*existed ? storage_size(up->bytes) : 0, 0, up->reserved);
 	up->reserved = 0;
 	return err;
 }

@@ -57,8 +57,8 @@ struct upload {
 	const struct uploads *store;
 	struct storage_account *account; /* NULL when the upload is not open */
 	uint64_t user;
-	uint64_t limit; /* of the user's storage, 0: none */
-	uint64_t reserved;
+	uint64_t limit;    /* of the user's storage, 0: none */
+	uint64_t reserved; /* in whole blocks; see storage.h */
 	uint64_t bytes;
 	uint64_t flushed; /* bytes that the kernel was told to write */
 	uint8_t *buffer;
@@ -93,9 +93,9 @@ void uploads_close(struct uploads *store);
 void upload_init(struct upload *up);
 
 /*
- * Reserves `want` bytes of the user's storage limit (0: none), or what is left when that is at least `least`; opens the
- * temporary file, and makes the user's folder. ERR_REFUSED: the limit, *use says what is used. ERR_IO (errno),
- * ERR_NOMEM, ERR_CRYPTO. On an error *up is not open.
+ * Reserves room for `want` bytes of the user's storage limit (0: none), or what is left when that is at least `least`;
+ * opens the temporary file, and makes the user's folder. ERR_REFUSED: the limit, *use says what is used. ERR_IO
+ * (errno), ERR_NOMEM, ERR_CRYPTO. On an error *up is not open.
  */
 MUST_CHECK enum err upload_begin(struct upload *up, const struct uploads *store, uint64_t user, uint64_t limit,
                                  uint64_t want, uint64_t least, struct storage_use *use);
@@ -109,9 +109,9 @@ MUST_CHECK enum err upload_write(struct upload *up, const void *data, size_t len
 
 /*
  * Ends the upload: it is not open afterwards, whatever the result. ERR_UNSUPPORTED and ERR_INVALID: see image_file.h;
- * ERR_RANGE: too many pixels, a side too long for the other, or an SVG that is too large; ERR_IO: errno says why; ERR_CRYPTO. No file is left on an
- * error, but for one: when the folder cannot be synced, the file stays, since another upload of the same content may
- * have been told that it is there.
+ * ERR_RANGE: too many pixels, a side too long for the other, or an SVG that is too large; ERR_IO: errno says why;
+ * ERR_CRYPTO. No file is left on an error, but for one: when the folder cannot be synced, the file stays, since another
+ * upload of the same content may have been told that it is there.
  */
 MUST_CHECK enum err upload_commit(struct upload *up, struct upload_result *out);
 

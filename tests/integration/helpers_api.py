@@ -40,18 +40,26 @@ def folder_of(stack, user):
     return os.path.join(stack.settings["UPLOADS_DIR"], str(user))
 
 
+BLOCK = 4096
+
+
+def whole(size):
+    """What a file of so many bytes counts as storage."""
+    return max(1, -(-size // BLOCK)) * BLOCK
+
+
 def used(stack, user):
-    """Bytes of the user's files, as the file system says."""
+    """What the user's files count, by the sizes that the file system says."""
     folder = folder_of(stack, user)
     if not os.path.isdir(folder):
         return 0
-    return sum(os.lstat(os.path.join(folder, name)).st_size for name in os.listdir(folder))
+    return sum(whole(os.lstat(os.path.join(folder, name)).st_size) for name in os.listdir(folder))
 
 
 def room(stack, user, limit):
-    """Whether exactly limit - used bytes are left: one more is refused, and an upload of that many is only refused for
-    what it is."""
-    left = limit - used(stack, user)
+    """Whether exactly the whole blocks of limit - used are left: one byte more is refused, and an upload of that many is
+    only refused for what it is."""
+    left = (limit - used(stack, user)) // BLOCK * BLOCK
     assert upload(stack, user, b"x" * (left + 1), limit=limit).status == 507
     answer = upload(stack, user, b"x" * left, limit=limit) if left > 0 else None
     assert answer is None or answer.status == 415, answer

@@ -132,7 +132,7 @@ def test_the_storage_limit_of_a_user(stack, tenant, photo):
     stack.settle()
     made = stack.uploaded(tenant, photo)
     problem = check_problem(stack.upload(tenant, photo[:-1] + b"z"), 507, "quota_storage")
-    assert f"{len(photo)} of {5 << 20} bytes" in problem["detail"], problem
+    assert f"{api.whole(len(photo))} of {5 << 20} bytes" in problem["detail"], problem
     assert stack.request("DELETE", f"{IMAGES}/{made['id']}", tenant).status == 204
     stack.uploaded(tenant, photo[:-1] + b"z", form=False)
     # A limit that is taken away.
@@ -217,8 +217,8 @@ def refused(answer):
 
 def test_the_storage_limit(bare, user):
     data = picture(1)
-    limit = 3 * len(data)
-    assert refused(api.upload(bare, user, data * 4, limit=limit)) == ("0", str(limit))
+    limit = 3 * api.whole(len(data))
+    assert refused(api.upload(bare, user, bytes(limit + 1), limit=limit)) == ("0", str(limit))
     made = [api.upload(bare, user, data[:-1] + bytes([number]), form=number == 1, limit=limit) for number in range(3)]
     assert [answer.status for answer in made] == [200] * 3
     assert refused(api.upload(bare, user, b"x", limit=limit)) == (str(limit), str(limit))
@@ -239,9 +239,27 @@ def test_the_storage_limit(bare, user):
     refused(api.upload(bare, user, b"x", limit=limit))
 
 
+def test_tiny_files_count_whole_blocks(bare, user):
+    """A limit is not to be got around with millions of tiny files: 36 bytes count as the 4096 that they take."""
+    def tiny(number):
+        return b"GIF89a\1\0\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0;" + number.to_bytes(2, "big")
+
+    limit = 10 * 4096 + 4095
+    assert [api.upload(bare, user, tiny(number), limit=limit).status for number in range(11)] == [200] * 10 + [507]
+    assert refused(api.upload(bare, user, tiny(11), limit=limit)) == ("40960", str(limit))
+    # Counted from the folder it is the same.
+    bare["api"].stop()
+    bare["api"].start()
+    bare["api"].wait_ready()
+    assert refused(api.upload(bare, user, tiny(11), limit=limit)) == ("40960", str(limit))
+    one = api.all_images(bare, user)[0]
+    assert api.ask(bare, "DELETE", f"{IMAGES}/{one['id']}", user).status == 204
+    assert api.upload(bare, user, tiny(11), limit=limit).status == 200
+
+
 def test_parallel_uploads_do_not_pass_the_limit_together(bare, user):
     size = 200_000
-    limit = 7 * size + size // 2
+    limit = 7 * api.whole(size) + size // 2
 
     def one(number):
         data = picture(number)
@@ -251,10 +269,10 @@ def test_parallel_uploads_do_not_pass_the_limit_together(bare, user):
         statuses = list(pool.map(one, range(30)))
     assert set(statuses) == {200, 507}, statuses
     assert api.used(bare, user) <= limit
-    # A refusal is final for its own request, so some room may be left: but it is there, to the byte.
+    # A refusal is final for its own request, so some room may be left: but it is there, to the block.
     while api.used(bare, user) + size <= limit:
         assert one(len(statuses) + api.used(bare, user)) == 200
-    assert api.used(bare, user) == 7 * size
+    assert api.used(bare, user) == 7 * api.whole(size)
     api.room(bare, user, limit)
 
 
@@ -266,15 +284,16 @@ def test_uploads_that_end_early_give_back_what_they_reserved(bare, user):
             sock.sendall(head + bytes(sent))
             if sent > 1:
                 wait_until(lambda: api.upload(bare, user, bytes(600_000), limit=limit).status == 507, what="it is reserved")
-                assert refused(api.upload(bare, user, bytes(600_000), limit=limit))[0] == "600000"
+                assert refused(api.upload(bare, user, bytes(600_000), limit=limit))[0] == str(api.whole(600_000))
         wait_until(lambda: api.upload(bare, user, bytes(600_000), limit=limit).status == 415, what="the room is back")
     api.room(bare, user, limit)
 
 
 def test_files_that_an_operator_removes(bare, user):
     data = picture(1)
-    made = api.upload(bare, user, data, limit=len(data)).json()
-    refused(api.upload(bare, user, data[:-1] + b"z", limit=len(data)))
+    limit = api.whole(len(data))
+    made = api.upload(bare, user, data, limit=limit).json()
+    refused(api.upload(bare, user, data[:-1] + b"z", limit=limit))
     os.unlink(os.path.join(api.folder_of(bare, user), made["source"][len("local:///"):]))
     # Counted anew before a refusal, but not all the time.
-    wait_until(lambda: api.upload(bare, user, data[:-1] + b"z", limit=len(data)).status == 200, 15.0, "a new count")
+    wait_until(lambda: api.upload(bare, user, data[:-1] + b"z", limit=limit).status == 200, 15.0, "a new count")

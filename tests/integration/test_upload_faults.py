@@ -136,7 +136,7 @@ def test_leftovers_go_at_the_start(bare, user):
         subprocess.run(["/usr/bin/pkill", "-P", str(other.pid)], check=False)
     # Temporary files are no part of the storage.
     os.unlink(held)
-    assert api.upload(bare, user, padded(2, 2_999_999), limit=3_000_000).status == 200
+    assert api.upload(bare, user, padded(2, 2_999_999), limit=api.whole(2_999_999)).status == 200
 
 
 # ---- bodies ------------------------------------------------------------------------------------------------------------

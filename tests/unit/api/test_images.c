@@ -281,14 +281,15 @@ static void test_delete_gives_back(void **state)
 	struct upload up;
 	struct upload_result result;
 	struct storage_use use;
+	uint64_t room = storage_size(gif_len);
 	(void)state;
 
-	assert_int_equal(upload_begin(&up, &store, USER, gif_len, gif_len, gif_len, &use), ERR_OK);
+	assert_int_equal(upload_begin(&up, &store, USER, room, gif_len, gif_len, &use), ERR_OK);
 	assert_int_equal(upload_write(&up, gif, gif_len, &use), ERR_OK);
 	assert_int_equal(upload_commit(&up, &result), ERR_OK);
-	assert_int_equal(upload_begin(&up, &store, USER, gif_len, 1, 1, &use), ERR_REFUSED);
+	assert_int_equal(upload_begin(&up, &store, USER, room, 1, 1, &use), ERR_REFUSED);
 	assert_int_equal(images_delete(&store, USER, sv_str(result.id)), ERR_OK);
-	assert_int_equal(upload_begin(&up, &store, USER, gif_len, gif_len, gif_len, &use), ERR_OK);
+	assert_int_equal(upload_begin(&up, &store, USER, room, gif_len, gif_len, &use), ERR_OK);
 	upload_abort(&up);
 }
 

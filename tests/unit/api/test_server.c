@@ -297,14 +297,14 @@ static void test_storage_limit(void **state)
 	f.len = 0;
 	form_part(&f, "file", gif, gif_len);
 	form_end(&f);
-	snprintf(head, sizeof(head), POST FORM "X-GW-Storage-Limit: %zu\r\n", gif_len - 1);
+	snprintf(head, sizeof(head), POST FORM "X-GW-Storage-Limit: %" PRIu64 "\r\n", storage_size(gif_len) - 1);
 	ask(head, f.text, f.len, answer);
 	assert_problem(answer, 507, "quota_storage");
-	snprintf(head, sizeof(head), POST FORM "X-GW-Storage-Limit: %zu\r\n", gif_len);
+	snprintf(head, sizeof(head), POST FORM "X-GW-Storage-Limit: %" PRIu64 "\r\n", storage_size(gif_len));
 	ask(head, f.text, f.len, answer);
 	assert_stored(answer, 1);
 	/* full: not one byte more; 0 is no limit */
-	snprintf(head, sizeof(head), POST "X-GW-Storage-Limit: %zu\r\n", gif_len);
+	snprintf(head, sizeof(head), POST "X-GW-Storage-Limit: %" PRIu64 "\r\n", storage_size(gif_len));
 	ask(head, "x", 1, answer);
 	assert_has(answer, "HTTP/1.1 507 ");
 	ask(LIMITED("0"), gif, gif_len, answer);
@@ -320,7 +320,7 @@ static void test_storage_limit_while_streaming(void **state)
 	(void)state;
 
 	int fd = dial();
-	snprintf(text, sizeof(text), LIMITED("5999") "Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n%zx\r\n",
+	snprintf(text, sizeof(text), LIMITED("8191") "Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n%zx\r\n",
 	         sizeof(zeros));
 	put(fd, text, strlen(text));
 	put(fd, zeros, sizeof(zeros));

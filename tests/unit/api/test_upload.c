@@ -337,17 +337,18 @@ static void test_storage_limit(void **state)
 {
 	struct upload first, second;
 	struct upload_result result;
-	uint64_t limit = 2 * gif_len;
+	uint64_t one = storage_size(gif_len);
+	uint64_t limit = 2 * one;
 	(void)state;
 
 	assert_int_equal(upload_begin(&first, &store, USER, limit, gif_len, gif_len, &use), ERR_OK);
-	assert_int_equal(upload_begin(&second, &store, USER, limit, gif_len + 1, gif_len + 1, &use), ERR_REFUSED);
-	assert_int_equal(use.used, gif_len);
+	assert_int_equal(upload_begin(&second, &store, USER, limit, one + 1, one + 1, &use), ERR_REFUSED);
+	assert_int_equal(use.used, one);
 	assert_int_equal(use.limit, limit);
 	assert_false(upload_is_open(&second));
 	assert_int_equal(put(&first, gif, gif_len), ERR_OK);
 	assert_int_equal(upload_commit(&first, &result), ERR_OK);
-	assert_int_equal(upload_begin(&second, &store, USER, limit, gif_len + 1, gif_len + 1, &use), ERR_REFUSED);
+	assert_int_equal(upload_begin(&second, &store, USER, limit, one + 1, one + 1, &use), ERR_REFUSED);
 	/* the same content again costs nothing in the end */
 	for (int i = 0; i < 3; i++) {
 		assert_int_equal(upload_begin(&second, &store, USER, limit, gif_len, gif_len, &use), ERR_OK);
@@ -362,13 +363,13 @@ static void test_storage_limit(void **state)
 	assert_int_equal(upload_begin(&second, &store, USER, limit, gif_len, gif_len, &use), ERR_OK);
 	upload_abort(&second);
 	assert_int_equal(upload_begin(&second, &store, USER, limit, gif_len, gif_len, &use), ERR_OK);
-	gif[gif_len] = 0;
-	/* more than was reserved */
-	assert_int_equal(put(&second, gif, gif_len), ERR_OK);
+	/* more than was reserved: whole blocks */
+	for (uint64_t left = one; left > 0; left--)
+		assert_int_equal(put(&second, gif, 1), ERR_OK);
 	assert_int_equal(put(&second, gif, 1), ERR_REFUSED);
 	upload_abort(&second);
-	assert_int_equal(upload_begin(&second, &store, USER, limit, gif_len + 1, 1, &use), ERR_OK);
-	assert_int_equal(second.reserved, gif_len);
+	assert_int_equal(upload_begin(&second, &store, USER, limit, one + 1, 1, &use), ERR_OK);
+	assert_int_equal(second.reserved, one);
 	upload_abort(&second);
 }
 
@@ -515,24 +516,12 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_commit),
-		TEST(test_sha256),
-		TEST(test_json),
-		TEST(test_abort),
-		TEST(test_not_an_image),
-		TEST(test_max_size),
-		TEST(test_large),
-		TEST(test_twice),
-		TEST(test_ids_of_users_differ),
-		TEST(test_twice_at_once),
-		TEST(test_never_replaces),
-		TEST(test_storage_limit),
-		TEST(test_too_many_pixels),
-		TEST(test_too_long),
-		TEST(test_svg),
-		TEST(test_disk_errors),
-		TEST(test_link_is_refused),
-		TEST(test_clean),
+		TEST(test_commit),          TEST(test_sha256),          TEST(test_json),
+		TEST(test_abort),           TEST(test_not_an_image),    TEST(test_max_size),
+		TEST(test_large),           TEST(test_twice),           TEST(test_ids_of_users_differ),
+		TEST(test_twice_at_once),   TEST(test_never_replaces),  TEST(test_storage_limit),
+		TEST(test_too_many_pixels), TEST(test_too_long),        TEST(test_svg),
+		TEST(test_disk_errors),     TEST(test_link_is_refused), TEST(test_clean),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
