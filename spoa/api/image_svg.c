@@ -9,7 +9,8 @@ struct scan {
 	struct sv rest;
 	struct sv open[SVG_DEPTH_MAX]; /* names of the elements that are open */
 	size_t depth;
-	bool root; /* it was there */
+	bool root;   /* it was there */
+	bool styled; /* the element style that is open has had text */
 	bool head_only;
 	struct svg_size size;
 	const char *why;
@@ -95,6 +96,25 @@ static bool is_script(struct sv element)
 	return is_one_of(local_name(element), list);
 }
 
+/* Presentation attributes that browsers read as CSS and that may hold a url(), and the values of animations. */
+static bool is_css(struct sv attribute)
+{
+	static const char *const list[] = { "style",  "fill",         "stroke",     "filter",     "mask", "clip-path",
+		                            "marker", "marker-start", "marker-mid", "marker-end", "to",   "from",
+		                            "by",     "values",       "cursor",     NULL };
+
+	return is_one_of(attribute, list);
+}
+
+static enum svg_value kind_of(struct sv attribute)
+{
+	if (sv_ieq(attribute, SV("href")) || sv_ieq(attribute, SV("src")))
+		return SVG_VALUE_LINK;
+	if (sv_ieq(attribute, SV("attributeName")))
+		return SVG_VALUE_ANIMATED;
+	return is_css(attribute) ? SVG_VALUE_CSS : SVG_VALUE_PLAIN;
+}
+
 static bool take_attribute(struct scan *s)
 {
 	struct sv name, value;
@@ -116,13 +136,16 @@ static bool take_attribute(struct scan *s)
 	struct sv local = local_name(name);
 	if (local.n > 2 && sv_ieq(sv_from(local.p, 2), SV("on")))
 		return refuse(s, "The SVG has an event handler.");
-	bool link = sv_ieq(local, SV("href")) || sv_ieq(local, SV("src"));
-	bool css = sv_ieq(local, SV("style"));
-	if (!svg_value_ok(value, link ? SVG_VALUE_LINK : css ? SVG_VALUE_CSS : SVG_VALUE_PLAIN, &s->why))
+	if (!svg_value_ok(value, kind_of(local), &s->why))
 		return false;
 	if (s->depth == 1)
 		svg_size_attribute(&s->size, name, value);
 	return true;
+}
+
+static bool in_style(const struct scan *s)
+{
+	return s->depth > 0 && sv_ieq(local_name(s->open[s->depth - 1]), SV("style"));
 }
 
 static bool take_element(struct scan *s)
@@ -131,6 +154,8 @@ static bool take_element(struct scan *s)
 
 	if (!take_name(s, &name))
 		return false;
+	if (in_style(s))
+		return refuse(s, "The SVG has a style in pieces.");
 	if (is_script(name))
 		return refuse(s, "The SVG has a script, or an element that can hold one.");
 	if (s->depth == 0 && (s->root || !sv_eq(name, SV("svg"))))
@@ -139,6 +164,7 @@ static bool take_element(struct scan *s)
 		return refuse(s, "The elements of the SVG are nested too deep.");
 	s->root = true;
 	s->open[s->depth++] = name;
+	s->styled = false;
 	for (;;) {
 		size_t before = s->rest.n;
 		skip_blanks(s);
@@ -176,14 +202,20 @@ static bool take_comment(struct scan *s)
 
 	if (!take_until(s, SV("-->"), &text))
 		return false;
+	if (in_style(s))
+		return refuse(s, "The SVG has a style in pieces.");
 	return text.n == 0 || (memmem(text.p, text.n, "--", 2) == NULL && text.p[text.n - 1] != '-')
 	               ? true
 	               : refuse(s, "The SVG has a broken comment.");
 }
 
-static bool in_style(const struct scan *s)
+/* What a comment, CDATA or an element divides would be checked as two words, and read as one. */
+static bool take_style(struct scan *s, struct sv text, enum svg_value kind)
 {
-	return s->depth > 0 && sv_ieq(local_name(s->open[s->depth - 1]), SV("style"));
+	if (sv_trim(text).n > 0 && s->styled)
+		return refuse(s, "The SVG has a style in pieces.");
+	s->styled = s->styled || sv_trim(text).n > 0;
+	return svg_value_ok(text, kind, &s->why);
 }
 
 static bool take_text(struct scan *s)
@@ -194,7 +226,7 @@ static bool take_text(struct scan *s)
 	s->rest = sv_skip(s->rest, text.n);
 	if (s->depth == 0)
 		return sv_trim(text).n == 0 ? true : refuse(s, "There is text outside of the SVG's root element.");
-	return svg_value_ok(text, in_style(s) ? SVG_VALUE_CSS : SVG_VALUE_TEXT, &s->why);
+	return in_style(s) ? take_style(s, text, SVG_VALUE_CSS) : svg_value_ok(text, SVG_VALUE_TEXT, &s->why);
 }
 
 static bool take_cdata(struct scan *s)
@@ -205,7 +237,7 @@ static bool take_cdata(struct scan *s)
 		return refuse(s, "There is text outside of the SVG's root element.");
 	if (!take_until(s, SV("]]>"), &text))
 		return false;
-	return !in_style(s) || svg_value_ok(text, SVG_VALUE_RAW_CSS, &s->why);
+	return !in_style(s) || take_style(s, text, SVG_VALUE_RAW_CSS);
 }
 
 static bool take_declaration(struct scan *s)

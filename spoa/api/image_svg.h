@@ -8,9 +8,11 @@
  * - no DOCTYPE, no entities but the five of XML and numbers; comments and CDATA (within the root) are allowed
  * - tags balance, at most SVG_DEPTH_MAX deep; attributes are quoted; names are ASCII; the root is `svg`, alone
  * - none of the elements script, foreignObject, iframe, object, embed, handler, listener, audio, video, canvas
- * - no attribute on… (event handlers); href and src lead to `#…` or data:image/ with pixels; nowhere `javascript:` and
- *   such, nor other data: types; in attributes and <style>, url() leads to the same places, and there is no @import and
- *   no backslash
+ * - no attribute on… (event handlers); href and src lead to `#…` or data:image/ with pixels, and no animation changes
+ *   them; nowhere `javascript:` and such, nor other data: types; in attributes and <style>, url() leads to the same
+ *   places, and there is no @import. In what browsers read as CSS there is no backslash, and no image(), image-set() or
+ *   src(), which take addresses without url()
+ * - the text of <style> is in one piece: no comment and no element in it, and text or CDATA, but not both
  * Names are compared without their prefix and without case, values without blanks and with numbers decoded.
  */
 #pragma once

@@ -30,9 +30,16 @@ static bool check_words(struct flow *f)
 	static const char *const words[] = { "javascript:",  "vbscript:",        "livescript:", "data:text",
 		                             "data:image/s", "data:application", "@import",     "expression(" };
 
+	/* They take an address in quotes, without url(). */
+	static const char *const functions[] = { "image(", "image-set(", "src(" };
+
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
 		if (ends_with(f, words[i]))
 			return refuse(f, "The SVG has a script in a value, or a link to something else than pixels.");
+	}
+	for (size_t i = 0; f->css && i < sizeof(functions) / sizeof(functions[0]); i++) {
+		if (ends_with(f, functions[i]))
+			return refuse(f, "The SVG has image(), image-set() or src() in a style.");
 	}
 	return true;
 }
@@ -128,6 +135,19 @@ static bool link_ok(const struct flow *f)
 	return false;
 }
 
+/* The name of an attribute that leads somewhere, or runs. Longer ones than the tail are none that a program writes. */
+static bool animates_link(const struct flow *f)
+{
+	struct sv name = sv_from(f->tail, f->n);
+	struct sv part = name;
+
+	if (f->total > TAIL_SIZE)
+		return true;
+	while (sv_split(&name, ':', &part))
+		;
+	return sv_eq(part, SV("href")) || sv_eq(part, SV("src")) || (part.n > 2 && sv_starts(part, SV("on")));
+}
+
 bool svg_value_ok(struct sv value, enum svg_value kind, const char **why)
 {
 	struct flow f = { .css = kind == SVG_VALUE_CSS || kind == SVG_VALUE_RAW_CSS };
@@ -159,6 +179,10 @@ bool svg_value_ok(struct sv value, enum svg_value kind, const char **why)
 	}
 	if (kind == SVG_VALUE_LINK && !started)
 		leads_out = !link_ok(&f);
+	if (kind == SVG_VALUE_ANIMATED && animates_link(&f)) {
+		*why = "The SVG has an animation of a link, or of an event handler.";
+		return false;
+	}
 	if (leads_out || f.url > 0)
 		*why = "The SVG has a link that leads out of the file.";
 	return !leads_out && f.url == 0;

@@ -10,9 +10,10 @@
 enum svg_value {
 	SVG_VALUE_PLAIN = 0, /* an attribute */
 	SVG_VALUE_LINK,      /* href, src: leads to a part of the file, or holds pixels */
-	SVG_VALUE_CSS,       /* the attribute style, the text of the element style */
+	SVG_VALUE_CSS,       /* style and what browsers read as it, the text of the element style */
 	SVG_VALUE_RAW_CSS,   /* the same without references, as in CDATA */
 	SVG_VALUE_TEXT,      /* text: its references alone */
+	SVG_VALUE_ANIMATED,  /* attributeName: what an animation changes, which is no link and no handler */
 };
 
 /* Whether the value may stand there; otherwise *why gets a static text. */

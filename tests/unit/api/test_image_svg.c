@@ -42,6 +42,13 @@ static void test_good(void **state)
 		IN("<sodipodi:namedview pagecolor=\"#ffffff\"/><metadata><rdf:RDF/></metadata>"),
 		IN("<a xlink:href=''>t</a><title>on the road: description</title><style><![CDATA[]]></style>"),
 		IN("<rect style=\"fill:url(&quot;#a&quot;);background:url(data:image/png;base64,AA)\"/>"),
+		IN("<style>\n<![CDATA[\n.a{fill:red}\n]]>\n</style><!-- a --><style>.b{fill:url(#c)}</style><g/>"),
+		IN("<style></style><style/><style> <![CDATA[]]> <![CDATA[a{fill:red}]]></style>"),
+		IN("<circle r='1'><animate attributeName='r' from='1' to='2' by='1' values='1;2' dur='1s'/></circle>"),
+		IN("<set attributeName='fill' to='url(#a)'/><animateTransform attributeName='transform' "
+		   "type='rotate'/><animate attributeName='opacity' values='0;1'/>"),
+		IN("<g inkscape:label='an image (1)' inkscape:export-filename='C:\\a\\b.png' fill='#fff'/>"),
+		IN("<text>background: image(x) src(y)</text><desc>C:\\a</desc><g aria-label='src(x)'/>"),
 		"<svg><!----><g\n a='1'\tb=\"'\" c = '\"'></g\n></svg >",
 	};
 	struct image_info info;
@@ -173,6 +180,34 @@ static void test_bad(void **state)
 		IN("<rect style='fill:u&#x72;l(//x)'/>"),
 		IN("<rect style='a\\b'/>"),
 		IN("<rect fill='url(data:text/html,x)'/>"),
+		/* a style that is checked in pieces, and read as one */
+		IN("<style>a{fill:ur<!-- -->l(http://x)}</style>"),
+		IN("<style>a{fill:ur<![CDATA[l(http://x)}]]></style>"),
+		IN("<style><![CDATA[a{fill:ur]]>l(http://x)}</style>"),
+		IN("<style><![CDATA[@imp]]><![CDATA[ort 'x']]></style>"),
+		IN("<style>@im<g/>port 'x'</style>"),
+		IN("<style>@im<style/>port 'x'</style>"),
+		IN("<style><!-- a{} --></style>"),
+		IN("<svg:style>@im<!-- -->port 'x'</svg:style>"),
+		IN("<style>a{}<![CDATA[ ]]>b{}</style>"),
+		/* animations */
+		IN("<image><set attributeName=\"href\" to=\"http://x/y.png\"/></image>"),
+		IN("<image><animate attributeName='xlink:href' values='#a;http://x'/></image>"),
+		IN("<image><animate attributeName=' &#104;REF ' from='#a' to='#b'/></image>"),
+		IN("<set attributeName='x:onclick' to='y()'/>"),
+		IN("<set attributeName='src' to='y'/>"),
+		IN("<set attributeName='xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx:href' "
+		   "to='y'/>"),
+		IN("<set attributeName='fill' to='\\75rl(http://x)'/>"),
+		/* CSS that needs no url() */
+		IN("<rect style='background:image-set(\"http://x\" 1x)'/>"),
+		IN("<rect style='background:-webkit-image-set (\"http://x\" 1x)'/>"),
+		IN("<style>a{background:image('http://x')}</style>"),
+		IN("<style><![CDATA[a{background:IMAGE-SET('http://x' 1x)}]]></style>"),
+		IN("<style>a{background:src('http://x')}</style>"),
+		IN("<rect mask='image(&quot;http://x&quot;)'/>"),
+		IN("<rect fill='\\75rl(http://x)'/>"),
+		IN("<rect clip-path='u\\72l(http://x)'/>"),
 	};
 	struct image_info info;
 	const char *why;
