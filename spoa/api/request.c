@@ -12,6 +12,7 @@
 #include "api/rest.h"
 #include "api/rest_call.h"
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/sv.h"
 
@@ -52,6 +53,7 @@ struct request {
 	struct upload upload;
 	struct MHD_PostProcessor *form; /* NULL: the body is the image */
 	unsigned file_parts;
+	uint64_t file_head; /* of the form's file: what its headers say */
 	char id[REQUEST_ID_MAX + 1];
 };
 
@@ -155,21 +157,31 @@ static void store_bytes(struct request *r, const char *data, size_t len)
 		refuse_stored(r, err, &use);
 }
 
-/* The post processor's callback. A part comes in pieces; the one at offset 0 may come empty and then again. */
+static uint64_t head_of(const char *filename, const char *content_type)
+{
+	uint64_t hash = filename != NULL ? hash_bytes(filename, strlen(filename), 1) : 0;
+
+	return content_type != NULL ? hash_bytes(content_type, strlen(content_type), hash) : hash;
+}
+
+/*
+ * The post processor's callback. A part comes in pieces; the one at offset 0 may come empty and then again, which is
+ * told from another part behind an empty one by the headers.
+ */
 static enum MHD_Result form_piece(void *cls, enum MHD_ValueKind kind, const char *name, const char *filename,
                                   const char *content_type, const char *encoding, const char *data, uint64_t offset,
                                   size_t len)
 {
 	struct request *r = cls;
 	(void)kind;
-	(void)filename;
-	(void)content_type;
 	(void)encoding;
 
 	if (r->refused || name == NULL || strcmp(name, "file") != 0)
 		return MHD_YES;
-	if (offset == 0 && (r->file_parts == 0 || r->upload.bytes > 0)) {
+	uint64_t head = head_of(filename, content_type);
+	if (offset == 0 && (r->file_parts == 0 || r->upload.bytes > 0 || head != r->file_head)) {
 		r->file_parts++;
+		r->file_head = head;
 		if (r->file_parts > 1) {
 			refuse(r, PROBLEM_BAD_REQUEST, "The form has more than one file; send one in each request.");
 			return MHD_YES;

@@ -101,8 +101,8 @@ void rest_fail(struct rest_db_call *c, enum err err, const char *error)
 		break;
 	default:
 		c->lost = err == ERR_CLOSED;
-		log_error("rest: the database did not do it: method=%s route=%s error=\"%s\"", c->route->method,
-		          c->route->path, error);
+		log_error("rest: the database did not do it: method=%s route=%s request_id=%s error=\"%s\"",
+		          c->route->method, c->route->path, c->request_id, error);
 		rest_deny(c, PROBLEM_UNAVAILABLE, "The database did not do it. Try again.");
 		break;
 	}

@@ -50,6 +50,7 @@ struct rest_db_call {
 	bool given[REST_ARGS_MAX];
 	uint64_t user; /* who asks */
 	uint64_t key;
+	const char *request_id;             /* for lines of the log */
 	json_t *body;                       /* an object; NULL: none was sent */
 	struct pg_sync *(*open)(void *arg); /* a connection, or NULL */
 	void *open_arg;

@@ -18,7 +18,6 @@ struct rest_db {
 	const struct rest_db_env *env;
 	struct MHD_Connection *conn;
 	const char *path;
-	const char *request_id;
 	struct rest_match match;
 	struct rest_db_call call;
 	char *body;
@@ -128,7 +127,7 @@ enum err rest_db_new(struct rest_db **out, const struct rest_db_env *env, struct
 	r->env = env;
 	r->conn = conn;
 	r->path = path;
-	r->request_id = caller->request_id;
+	r->call.request_id = caller->request_id;
 	r->match = match;
 	r->call.route = match.route;
 	r->call.settings = env->settings;
@@ -229,9 +228,10 @@ static void run(struct pool_job *job, struct pool_thread *thread, bool late)
 	else if (parse_body(r))
 		call_handler(c);
 	if (strcmp(c->route->method, "GET") != 0)
-		log_info("rest: a change: method=%s path=%s status=%u user=%" PRIu64 " key=%" PRIu64 " request_id=%s",
-		         c->route->method, r->path, c->refused ? problem_status(c->problem) : c->status, c->user,
-		         c->key, r->request_id);
+		/* The path comes last: it is the client's, and a line that is too long is cut at its end. */
+		log_info("rest: a change: method=%s status=%u user=%" PRIu64 " key=%" PRIu64 " request_id=%s path=%s",
+		         c->route->method, c->refused ? problem_status(c->problem) : c->status, c->user, c->key,
+		         c->request_id, r->path);
 	r->done = true;
 	/* From here on the request is the server's again. */
 	MHD_resume_connection(r->conn);
@@ -278,7 +278,7 @@ enum MHD_Result rest_db_answer(struct rest_db *r, bool closing)
 {
 	struct rest_db_call *c = &r->call;
 	bool has_text = c->refused || c->json != NULL;
-	char *text = c->refused ? problem_json(c->problem, c->detail, r->request_id) : NULL;
+	char *text = c->refused ? problem_json(c->problem, c->detail, r->call.request_id) : NULL;
 
 	if (!c->refused && c->json != NULL)
 		text = json_dumps(c->json, JSON_COMPACT);

@@ -20,6 +20,21 @@
 /* The kernel begins to write while more bytes come, so that the fsync at the end waits for the last of them alone. */
 #define FLUSH_STEP (UINT64_C(8) * 1024 * 1024)
 
+/* A folder's own name must outlive a crash, before anything in it is promised to. */
+static enum err sync_parent(int dir)
+{
+	int parent = openat(dir, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	/* Who may write there, but not read. */
+	if (parent < 0)
+		return errno == EACCES ? ERR_OK : ERR_IO;
+	int rc = fsync(parent);
+	int saved = errno;
+	close(parent);
+	errno = saved;
+	return rc == 0 ? ERR_OK : ERR_IO;
+}
+
 enum err uploads_open(struct uploads *store, const struct uploads_rules *rules)
 {
 	*store = (struct uploads){ .dir_fd = -1,
@@ -34,11 +49,14 @@ enum err uploads_open(struct uploads *store, const struct uploads_rules *rules)
 	store->buffers = buffers_new();
 	if (store->storage == NULL || store->buffers == NULL)
 		return ERR_NOMEM;
-	if (mkdir(rules->dir, FOLDER_MODE) != 0 && errno != EEXIST)
+	bool made = mkdir(rules->dir, FOLDER_MODE) == 0;
+	if (!made && errno != EEXIST)
 		return ERR_IO;
 	/* The operator's path may be a symbolic link; what stands inside may not. */
 	store->dir_fd = open(rules->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return store->dir_fd >= 0 ? ERR_OK : ERR_IO;
+	if (store->dir_fd < 0)
+		return ERR_IO;
+	return made ? sync_parent(store->dir_fd) : ERR_OK;
 }
 
 void uploads_close(struct uploads *store)

@@ -590,6 +590,16 @@ def test_a_thousand_at_once(fresh_stack):
     assert stack.sql("SELECT count(*) FROM api_keys WHERE user_id = ANY(%s)", ([user.id for user in users],)) == [(200,)]
 
 
+def test_a_long_path_hides_nobody(stack, admin):
+    """The line of a change names who made it, however long the path is."""
+    answer = rest(stack, "DELETE", "/api/v1/backends/" + "x" * 1020, admin)
+    assert answer.status in (400, 404), answer
+    lines = [line for text in stack.logs().values() for line in text.splitlines()
+             if "rest: a change" in line and answer.header("X-Request-ID") in line]
+    assert len(lines) == 1 and f"user={admin.user.id} key={admin.id} request_id=" in lines[0], lines
+    assert "path=/api/v1/backends/xxx" in lines[0]
+
+
 def test_postgresql_stopped_and_started(fresh_stack, small_jpeg):
     """503 meanwhile; uploads, and wrong requests, are answered as always; then it goes on by itself."""
     stack = fresh_stack()
@@ -636,6 +646,9 @@ def test_postgresql_that_hangs_keeps_no_upload(fresh_stack, small_jpeg):
             for answer, ended in (one.result() for one in waiting):
                 http.check_problem(answer, 503, "unavailable")
                 assert ended - began < 12
+            # Whatever the database did not do, the log says of which request.
+            lines = [line for text in stack.logs().values() for line in text.splitlines() if "the database did not do it" in line]
+            assert lines and all(re.search(r"route=/api/v1/me request_id=[\w-]{8,}", line) for line in lines), lines
         finally:
             stack["postgres"].resume()
         wait_until(lambda: rest(stack, "GET", "/api/v1/me", admin).status == 200, 10)

@@ -227,6 +227,16 @@ static void test_bad_forms(void **state)
 	form_end(&f);
 	ask(POST FORM, f.text, f.len, answer);
 	assert_problem(answer, 400, "bad_request");
+	/* the first one is empty */
+	static const char empty[] = "--XyZ\r\nContent-Disposition: form-data; name=\"file\"; filename=\"\"\r\n"
+	                            "Content-Type: application/octet-stream\r\n\r\n\r\n";
+	f.len = 0;
+	form_add(&f, empty, sizeof(empty) - 1);
+	form_part(&f, "file", gif, gif_len);
+	form_end(&f);
+	ask(POST FORM, f.text, f.len, answer);
+	assert_problem(answer, 400, "bad_request");
+	assert_has(answer, "more than one file");
 }
 
 static void test_bodies_refused(void **state)

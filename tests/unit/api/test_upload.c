@@ -469,6 +469,24 @@ static void test_disk_errors(void **state)
 }
 
 /* A user's folder that is a link leads elsewhere: it is not followed. */
+/* The folder of all uploads, when it is new. */
+static void test_new_folder_is_synced(void **state)
+{
+	char path[160];
+	struct uploads other;
+	(void)state;
+
+	snprintf(path, sizeof(path), "%s/new", folder.path);
+	const struct uploads_rules rules = { .dir = path, .pepper = PEPPER, .max_size = MAX_SIZE };
+	fsync_errno = EIO;
+	assert_int_equal(uploads_open(&other, &rules), ERR_IO);
+	assert_int_equal(errno, EIO);
+	uploads_close(&other);
+	/* one that was there is its maker's to sync */
+	assert_int_equal(uploads_open(&other, &rules), ERR_OK);
+	uploads_close(&other);
+}
+
 static void test_link_is_refused(void **state)
 {
 	struct upload up;
@@ -516,12 +534,25 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(test_commit),          TEST(test_sha256),          TEST(test_json),
-		TEST(test_abort),           TEST(test_not_an_image),    TEST(test_max_size),
-		TEST(test_large),           TEST(test_twice),           TEST(test_ids_of_users_differ),
-		TEST(test_twice_at_once),   TEST(test_never_replaces),  TEST(test_storage_limit),
-		TEST(test_too_many_pixels), TEST(test_too_long),        TEST(test_svg),
-		TEST(test_disk_errors),     TEST(test_link_is_refused), TEST(test_clean),
+		TEST(test_commit),
+		TEST(test_sha256),
+		TEST(test_json),
+		TEST(test_abort),
+		TEST(test_not_an_image),
+		TEST(test_max_size),
+		TEST(test_large),
+		TEST(test_twice),
+		TEST(test_ids_of_users_differ),
+		TEST(test_twice_at_once),
+		TEST(test_never_replaces),
+		TEST(test_storage_limit),
+		TEST(test_too_many_pixels),
+		TEST(test_too_long),
+		TEST(test_svg),
+		TEST(test_disk_errors),
+		TEST(test_new_folder_is_synced),
+		TEST(test_link_is_refused),
+		TEST(test_clean),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
