@@ -34,6 +34,7 @@ static void init_env(struct answerer *a, const struct settings *s, struct agent_
 		.max_blur = (uint32_t)s->images_max_blur * 1000,
 		.max_quality = (uint32_t)s->images_max_quality,
 		.require_expires = s->images_require_expires,
+		.max_lifetime = (uint32_t)((s->images_max_lifetime + 999) / 1000),
 	};
 	a->env.storage_bytes = (uint64_t)s->quotas_storage_mb * QUOTA_BYTES_PER_MB;
 	a->per_address = (uint64_t)s->rate_limits_ip_level_requests_per_minute;
@@ -195,6 +196,7 @@ static struct imgurl_tenant tenant_of(const struct answerer *a, uint64_t user_id
 		            .max_zoom = own_bound(user->max_zoom, common->max_zoom),
 		            .max_blur = own_bound(user->max_blur, common->max_blur),
 		            .max_quality = own_bound(user->max_quality, common->max_quality),
+		            .max_lifetime = common->max_lifetime,
 		            .require_expires = (user->image_flags & USER_IMAGE_REQUIRE_EXPIRES) != 0 ||
 		                               (common->require_expires &&
 		                                (user->image_flags & USER_IMAGE_NO_EXPIRES_REQUIRED) == 0) },

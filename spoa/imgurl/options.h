@@ -49,7 +49,7 @@ struct imgurl_options {
 	bool height_given;
 	bool crop_given[2]; /* anywhere */
 	bool extend_aspect_ratio;
-	bool expires;
+	int64_t expires; /* seconds since 1970; 0: never */
 };
 
 /* `out` gets the sentence of a refusal; what is allowed is written to w, each option with a "/" before it. */

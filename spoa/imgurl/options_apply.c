@@ -400,8 +400,8 @@ static enum imgurl_result apply_expires(struct imgurl_options *o, struct imgurl_
 	wcur_u8(a->w, ':');
 	wcur_sv(a->w, time > 0 ? text : SV("0"));
 	/* As imgproxy: each is looked at, and the last one holds. */
-	o->expires = time > 0 && !negative;
-	if (o->expires && (int64_t)time <= o->now) {
+	o->expires = negative ? 0 : (int64_t)time;
+	if (o->expires > 0 && o->expires <= o->now) {
 		o->out->detail = SV("The time of this URL is over.");
 		return IMGURL_EXPIRED;
 	}

@@ -237,15 +237,28 @@ static enum imgurl_result check_alone(struct imgurl_options *o)
 	/* A narrow ratio of a side that has a minimum makes the other side as long as one likes. */
 	if (o->extend_aspect_ratio && (o->sides[SIDE_MIN_WIDTH].pixels > 0 || o->sides[SIDE_MIN_HEIGHT].pixels > 0))
 		return refuse(o, o->aspect_by, " is not allowed beside a minimal size");
-	if (o->tenant->bounds.require_expires && !o->expires)
+	return IMGURL_OK;
+}
+
+static enum imgurl_result check_expires(struct imgurl_options *o)
+{
+	const struct imgurl_bounds *b = &o->tenant->bounds;
+
+	if (!b->require_expires)
+		return IMGURL_OK;
+	if (o->expires == 0)
 		return refuse(o, SV("exp"), " is needed for this account, with the time at which the URL ends");
+	if (b->max_lifetime > 0 && o->expires - o->now > (int64_t)b->max_lifetime)
+		return imgurl_option_beyond(o, SV("exp"), (uint64_t)b->max_lifetime * IMGURL_MILLI,
+		                            " seconds from now");
 	return IMGURL_OK;
 }
 
 enum imgurl_result imgurl_options_end(struct imgurl_options *o)
 {
-	static enum imgurl_result (*const checks[])(struct imgurl_options * o) = { check_preset, check_alone,
-		                                                                   check_fill, check_minimum };
+	static enum imgurl_result (*const checks[])(struct imgurl_options * o) = {
+		check_preset, check_alone, check_fill, check_minimum, check_expires,
+	};
 	enum imgurl_result result = check_side(o, SIDE_WIDTH, SIDE_MIN_WIDTH, o->zoom[0], o->padding[0]);
 
 	if (result == IMGURL_OK)

@@ -57,9 +57,10 @@ struct imgurl_bounds {
 	bool vectors;       /* sources may be SVG, which imgproxy always enlarges */
 	uint32_t max_dpr;   /* thousandths, like the next two */
 	uint32_t max_zoom;
-	uint32_t max_blur;    /* sigma, of sharpen too */
-	uint32_t max_quality; /* 1 to 100 */
-	bool require_expires; /* there must be an `exp` that is not 0 */
+	uint32_t max_blur;     /* sigma, of sharpen too */
+	uint32_t max_quality;  /* 1 to 100 */
+	bool require_expires;  /* there must be an `exp` that is not 0 */
+	uint32_t max_lifetime; /* and that is at most so many seconds from now; 0: or later */
 };
 
 struct imgurl_tenant {

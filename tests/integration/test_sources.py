@@ -2,6 +2,7 @@
 
 import http.server
 import threading
+import time
 
 import pytest
 
@@ -46,7 +47,7 @@ def origin(photo):
 @pytest.fixture(scope="module")
 def gateway(module_stack):
     """Image servers that may ask this machine; the address is one that an operator would never allow."""
-    return module_stack(environ={"IMGPROXY_ALLOW_LOOPBACK_SOURCE_ADDRESSES": "true"})
+    return module_stack({"IMAGES_MAX_LIFETIME": "2h"}, environ={"IMGPROXY_ALLOW_LOOPBACK_SOURCE_ADDRESSES": "true"})
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +118,10 @@ def test_bounds_and_presets_of_a_user(gateway, origin, signer):
     gateway.done("image", "set", key.user.name, "--max-dimension", "100", "--require-expires", "on")
     gateway.settle()
     source = base64_source(f"{origin.url}/pub/a.jpg")
-    assert gateway.get(f"/img/unsafe/w:100/exp:9999999999/{source}", key).status == 200
-    for options in ("w:101/exp:9999999999", "w:100", "w:60/dpr:2/exp:9999999999", "pr:thumb/exp:9999999999"):
+    now = int(time.time())
+    soon, late = f"exp:{now + 3600}", f"exp:{now + 7300}"
+    assert gateway.get(f"/img/unsafe/w:100/{soon}/{source}", key).status == 200
+    for options in (f"w:101/{soon}", "w:100", f"w:100/{late}", f"w:60/dpr:2/{soon}", f"pr:thumb/{soon}"):
         check_problem(gateway.get(f"/img/unsafe/{options}/{source}", key), 403, "option_forbidden")
     gateway.done("image", "set", key.user.name, "--max-dimension", "default", "--require-expires", "default")
     wait_until(lambda: gateway.get(f"/img/unsafe/w:101/{source}", key).status == 200, 5, "the bounds")

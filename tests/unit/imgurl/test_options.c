@@ -451,6 +451,15 @@ static void test_expires(void **state)
 		if (rows[i].required == IMGURL_OPTION)
 			assert_true(sv_starts(out.detail, SV("The option exp is needed")));
 	}
+	/* A day, where an end is needed. */
+	tenant.bounds.max_lifetime = strict.bounds.max_lifetime = 86400;
+	assert_int_equal(rewrite("exp:1800086401/", &tenant), IMGURL_OK);
+	assert_int_equal(rewrite("exp:1800086400/", &strict), IMGURL_OK);
+	assert_int_equal(rewrite("exp:1800086401/", &strict), IMGURL_OPTION);
+	assert_true(sv_eq(out.detail, SV("The option exp goes beyond its bound: at most 86400 seconds from now.")));
+	assert_int_equal(rewrite("exp:9223372036854775807/", &strict), IMGURL_OPTION);
+	assert_int_equal(rewrite("exp:1800086401/exp:1800000009/", &strict), IMGURL_OK);
+	assert_int_equal(rewrite("", &strict), IMGURL_OPTION);
 }
 
 static void test_bounds(void **state)
