@@ -326,8 +326,9 @@ lint: ## clang-format, clang-tidy, cppcheck, shellcheck, the include table, file
 	@tests/lint/run.sh
 
 .PHONY: docs
-docs: ## the table of docs/metrics.md, from spoa/agent/metrics.def
+docs: ## the table of docs/metrics.md and .env.example, from the tables of the code
 	@/usr/bin/python3 -B tests/lint/metrics_doc.py write
+	@/usr/bin/python3 -B tests/lint/env_example.py write
 
 .PHONY: coverage
 coverage: ## line coverage of the unit and integration tests, in build/coverage/html

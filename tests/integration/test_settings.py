@@ -29,6 +29,13 @@ def show(stack, path=None, env=None):
     return json.loads(result.out)
 
 
+HELPS = dict(re.findall(r'^SETTING\(\w+,\s*\w+,\s*"([^"]*)",.*?"((?:[^"\\]|\\.)*)"\)$', read("spoa/base/settings.def"),
+                        re.MULTILINE | re.DOTALL))
+# Names of the example environment that are no settings.
+OF_THE_STACK = {"GATEWAY_CONFIG", "GATEWAY_USER", "HAPROXY_BIN", "IMGPROXY_BIN", "IMGPROXY_1_ADDR", "IMGPROXY_2_ADDR",
+                "IMGPROXY_1_WEIGHT", "IMGPROXY_2_WEIGHT"}
+
+
 @pytest.fixture
 def written(stack):
     """A function that writes a settings file which the stack's user can read; returns its path."""
@@ -56,14 +63,12 @@ def test_config_show_says_where_a_value_comes_from(stack, written):
 
 def test_the_document_has_the_whole_table():
     rows = re.findall(r"^\| `([a-z_.]+)` \| `([A-Z_0-9]+)` \| (.*?) \| (.*) \|$", read("docs/configuration.md"), re.MULTILINE)
-    helps = dict(re.findall(r'^SETTING\(\w+,\s*\w+,\s*"([^"]*)",.*?"((?:[^"\\]|\\.)*)"\)$',
-                            read("spoa/base/settings.def"), re.MULTILINE | re.DOTALL))
     assert [row[0] for row in rows] == list(TABLE)
     for name, env, default, meaning in rows:
         setting = TABLE[name]
         assert env == setting.env
         assert default == (f"`{setting.default}`" if setting.default else "empty"), name
-        assert meaning == helps[name], name
+        assert meaning == HELPS[name], name
 
 
 def test_the_example_file_has_every_setting_with_its_default(stack):
@@ -87,18 +92,63 @@ def test_the_example_files_are_good(stack, program, name):
     assert result.rc == 0 and "ok" in result.out and result.err == "", result
 
 
-def test_the_example_files_name_both_image_servers(stack):
-    for name in ("config.yaml", "config.dev.yaml", "config.prod.yaml"):
-        found = show(stack, stack.layout.write("stack/" + name, read("configs/" + name)))
-        assert [backend["weight"] for backend in found["backends"]] == [70, 30], name
+@pytest.mark.parametrize("name", ["config.yaml", "config.dev.yaml", "config.prod.yaml"])
+def test_the_example_files_are_loaded_as_they_are_written(stack, name):
+    """`config show` has each value of the file with its line, and both image servers."""
+    text = read("configs/" + name)
+    found = show(stack, stack.layout.write("stack/" + name, text))
+    written_keys = {}
+    levels = []
+    for number, line in enumerate(text.splitlines(), 1):
+        match = re.match(r"^( *)([a-z_]+):(.*)$", line)
+        if match and not line.startswith("    weight"):
+            levels = levels[:len(match[1]) // 2] + [match[2]]
+            if match[3].strip():
+                written_keys[".".join(levels)] = number
+    assert len(written_keys) >= 10 and set(written_keys) <= set(TABLE)
+    for key, number in written_keys.items():
+        assert found["settings"][key]["origin"] == f"line {number}", key
+    assert [backend["weight"] for backend in found["backends"]] == [70, 30]
+    assert [backend["url"] for backend in found["backends"]] == ["http://127.0.0.1:48080", "http://127.0.0.1:48081"]
 
 
-def test_the_example_environment_knows_no_other_names():
-    names = set(re.findall(r"^#?([A-Z][A-Z0-9_]*)=", read(".env.example"), re.MULTILINE))
-    assert names - {setting.env for setting in TABLE.values()} <= {"HAPROXY_BIN", "IMGPROXY_BIN"}
-    for name, value in re.findall(r"^([A-Z][A-Z0-9_]*)=(.*)$", read(".env.example"), re.MULTILINE):
-        default = next(setting.default for setting in TABLE.values() if setting.env == name)
-        assert value == default, name
+def test_the_example_for_production_is_closed(stack):
+    """No secret stands in it, nothing but HAProxy's port listens beyond the host, limits are on."""
+    shown = show(stack, stack.layout.write("stack/config.prod.yaml", read("configs/config.prod.yaml")))["settings"]
+    for name in (name for name, setting in TABLE.items() if setting.secret):
+        assert shown[name]["origin"] == "default", name
+    assert "@" not in shown["database.dsn"]["value"] and "password" not in shown["database.dsn"]["value"]
+    for name in ("agent.spop_bind", "api.bind", "usage.bind", "metrics.bind", "haproxy.metrics_bind"):
+        for address in shown[name]["value"].split(","):
+            assert address.startswith(("unix@/run/imgproxy-gateway/", "127.0.0.1:")), (name, address)
+    assert len([setting for setting in TABLE.values() if setting.secret]) >= 8
+    for name, row in shown.items():
+        if name.startswith(("rate_limits.", "quotas.monthly", "uploads.max")):
+            assert int(row["value"]) > 0, name
+    assert shown["agent.user"]["value"] not in ("", "root") and shown["log.level"]["value"] == "info"
+    assert shown["server.cors_origins"]["value"] == "" and int(shown["usage.retention_days"]["value"]) > 0
+
+
+def test_the_example_environment_has_every_setting_with_its_default():
+    """None is missing, none is made up, each with its default and its meaning in the line above."""
+    text = read(".env.example")
+    names = re.findall(r"^#?([A-Z][A-Z0-9_]*)=", text, re.MULTILINE)
+    envs = {setting.env: setting for setting in TABLE.values()}
+    assert [env for env in names if env not in OF_THE_STACK] == list(envs)
+    rows = {env: (meaning, value) for meaning, env, value in re.findall(r"^# (.+)\n#?([A-Z0-9_]+)=(.*)$", text, re.MULTILINE)}
+    for env, setting in envs.items():
+        assert rows[env][1] == setting.default, env
+        assert rows[env][0] == HELPS[setting.name], env
+
+
+def test_the_example_environment_changes_nothing_that_a_file_says(stack, written):
+    """Who sources it as it is gets the seed's names alone, with their defaults: good for each program."""
+    plain = dict(re.findall(r"^([A-Z][A-Z0-9_]*)=(.*)$", read(".env.example"), re.MULTILINE))
+    assert set(plain) == {"SERVER_PORT", "SERVER_READ_TIMEOUT", "SERVER_WRITE_TIMEOUT", "DB_DRIVER", "REDIS_PASSWORD",
+                          "REDIS_DB", "LOG_LEVEL", "METRICS_ENABLED"}
+    for program in PROGRAMS:
+        result = stack.run_program(program, "--config", written(""), "--check-config", env={**SECRETS, **plain})
+        assert result.rc == 0 and result.err == "", result
 
 
 def test_names_in_the_environment_follow_the_rule():

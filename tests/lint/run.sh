@@ -97,6 +97,10 @@ compose_files() {
 }
 
 # The document is made from the table of the code.
+env_example() {
+    /usr/bin/python3 -B tests/lint/env_example.py check
+}
+
 metrics_doc() {
     /usr/bin/python3 -B tests/lint/metrics_doc.py check
 }
@@ -125,6 +129,7 @@ check python python_compiles
 check shellcheck shell_check
 check yamllint yamllint -s .
 check compose compose_files
+check env-example env_example
 check metrics-doc metrics_doc
 check prometheus prometheus_rules
 check cppcheck cpp_check

@@ -6,13 +6,16 @@ import re
 
 from .errors import StackError
 
-_ROW = re.compile(r'^SETTING\((\w+),\s*(\w+),\s*"([^"]*)",\s*"([^"]*)",\s*"([^"]*)",', re.MULTILINE)
+_ROW = re.compile(r'^SETTING\((\w+),\s*(\w+),\s*"([^"]*)",\s*"([^"]*)",\s*"([^"]*)",[^"]*?,\s*([A-Z_| 0]+),$',
+                  re.MULTILINE)
 _SIZE_UNITS = {"": 1, "KB": 1024, "MB": 1024**2, "GB": 1024**3}
 
 
 class Setting:
-    def __init__(self, kind, name, env, default):
+    def __init__(self, kind, name, env, default, flags):
         self.kind, self.name, self.env, self.default = kind, name, env, default
+        # Never printed at all; without its password.
+        self.secret, self.url_secret = "SETTING_SECRET" in flags, "SETTING_URL_SECRET" in flags
 
 
 def load_table(root):
@@ -20,7 +23,7 @@ def load_table(root):
     path = os.path.join(root, "spoa/base/settings.def")
     with open(path, encoding="utf-8") as file:
         rows = _ROW.findall(file.read())
-    return {env: Setting(kind, name, env, default) for _, kind, name, env, default in rows}
+    return {row[3]: Setting(*row[1:]) for row in rows}
 
 
 def size_bytes(text):
