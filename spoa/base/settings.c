@@ -11,6 +11,7 @@
 #include <yaml.h>
 
 #include "base/check.h"
+#include "base/dsn_shown.h"
 #include "base/log.h"
 #include "base/nearest.h"
 #include "base/secret_file.h"
@@ -693,24 +694,6 @@ enum err settings_load_passed(struct settings *s, const char *path, char *error)
 	return err;
 }
 
-/* postgres://user:pass@host/db without ":pass"; password=… in pairs is cut likewise. */
-static void hide_password(const char *text, char *buf, size_t size)
-{
-	const char *scheme = strstr(text, "://");
-	const char *at = scheme != NULL ? strrchr(scheme, '@') : NULL;
-
-	if (strstr(text, "password") != NULL) {
-		snprintf(buf, size, "(set)");
-		return;
-	}
-	if (at == NULL) {
-		snprintf(buf, size, "%s", text);
-		return;
-	}
-	const char *colon = memchr(scheme + 3, ':', (size_t)(at - scheme - 3));
-	snprintf(buf, size, "%.*s%s", (int)((colon != NULL ? colon : at) - text), text, at);
-}
-
 const char *settings_value(const struct settings *s, size_t i, char *buf, size_t size)
 {
 	const struct setting_info *info = &table[i];
@@ -723,7 +706,7 @@ const char *settings_value(const struct settings *s, size_t i, char *buf, size_t
 		if (info->flags & SETTING_SECRET)
 			snprintf(buf, size, "%s", (*slot)[0] != '\0' ? "(set)" : "");
 		else if (info->flags & SETTING_URL_SECRET)
-			hide_password(*slot, buf, size);
+			dsn_shown(*slot, buf, size);
 		else
 			snprintf(buf, size, "%s", *slot);
 		return buf;

@@ -292,7 +292,7 @@ static void connect_start(struct pg *pg, const char *hostaddrs, size_t n)
 {
 	const struct pg_host *h = &pg->dsn.hosts[pg->host];
 	struct pg_params params;
-	char names[ADDRS_MAX * (256 + 1)] = "";
+	char names[ADDRS_MAX * (256 + 1)] = "", why[PG_ERROR_MAX];
 
 	pg_params_init(&params, &pg->dsn, pg->application_name);
 	pg_params_set(&params, "host", h->host[0] != '\0' ? h->host : NULL);
@@ -308,7 +308,8 @@ static void connect_start(struct pg *pg, const char *hostaddrs, size_t n)
 	pg->state = STATE_CONNECTING;
 	pg->conn = PQconnectStartParams(params.keywords, params.values, 0);
 	if (pg->conn == NULL || PQstatus(pg->conn) == CONNECTION_BAD) {
-		drop(pg, pg->conn != NULL ? PQerrorMessage(pg->conn) : "out of memory", ERR_CLOSED);
+		pg_start_error(why, sizeof(why), pg->conn != NULL ? PQerrorMessage(pg->conn) : "out of memory");
+		drop(pg, why, ERR_CLOSED);
 		return;
 	}
 	PQsetNoticeProcessor(pg->conn, on_notice, NULL);

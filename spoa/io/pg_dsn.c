@@ -37,6 +37,14 @@ static void hide_quoted(char *dst, size_t size, const char *text)
 	pg_one_line(dst, size, line);
 }
 
+void pg_start_error(char *dst, size_t size, const char *text)
+{
+	if (strncmp(text, "invalid ", 8) == 0)
+		hide_quoted(dst, size, text);
+	else
+		pg_one_line(dst, size, text);
+}
+
 static const char *option(const struct pg_dsn *dsn, const char *keyword)
 {
 	for (const PQconninfoOption *o = dsn->options; o->keyword != NULL; o++) {

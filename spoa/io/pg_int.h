@@ -55,3 +55,6 @@ MUST_CHECK enum err pg_result_init(struct pg_result *r, PGresult *res);
 
 /* Copies a message of libpq, which may have several lines, as one line. */
 void pg_one_line(char *dst, size_t size, const char *text);
+/* The same of why a connection could not be begun: what libpq quotes of the DSN then is left out, it may be a password.
+ */
+void pg_start_error(char *dst, size_t size, const char *text);

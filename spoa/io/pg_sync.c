@@ -49,7 +49,7 @@ enum err pg_sync_open(const char *dsn, const char *application_name, unsigned co
 	s->conn = PQconnectdbParams(params.keywords, params.values, 0);
 	pg_dsn_free(&parsed);
 	if (s->conn == NULL || PQstatus(s->conn) != CONNECTION_OK) {
-		pg_one_line(error, error_size, s->conn != NULL ? PQerrorMessage(s->conn) : "out of memory");
+		pg_start_error(error, error_size, s->conn != NULL ? PQerrorMessage(s->conn) : "out of memory");
 		pg_sync_close(s);
 		return ERR_UNAVAILABLE;
 	}
