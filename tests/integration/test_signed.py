@@ -155,8 +155,9 @@ def test_a_failure_is_logged_without_the_signature(fresh_stack, photo):
     stack.wait_server("be_imgproxy", "img1", up=False)
     stack.wait_server("be_imgproxy", "img2", up=False)
     check_problem(stack.get(signed(signer, path)), 503, "unavailable")
-    log = stack.logs()["haproxy.log"]
-    assert f"path=/signed/{signer.id}/*{path} " in log and signature(signer, path) not in log
+    # HAProxy writes the line when the answer has left.
+    wait_until(lambda: f"path=/signed/{signer.id}/*{path} " in stack.logs()["haproxy.log"], what="the line of the failure")
+    assert signature(signer, path) not in stack.logs()["haproxy.log"]
 
 
 def test_limits_and_quotas_apply(stack, photo):

@@ -143,15 +143,17 @@ class Redis(Part):
 
     def prepare(self):
         self.layout.folder("redis", 0o700)
+        # In the file, and not in an option: those are in the command line, which everybody can read.
+        password = self.stack.settings["REDIS_PASSWORD"].replace("\\", "\\\\").replace('"', '\\"')
         self.layout.write("stack/redis.conf", "\n".join([
             "bind 127.0.0.1", f"port {self.port}", "protected-mode yes", "daemonize no", 'save ""', "appendonly no",
-            f'dir "{self.layout.path("redis")}"', "databases 16", ""]))
+            f'dir "{self.layout.path("redis")}"', "databases 16", *([f'requirepass "{password}"'] if password else []), ""]))
 
     def command(self):
         return [self.layout.program(find_program("redis-server")), self.layout.path("stack", "redis.conf")]
 
     def check(self):
-        return probe.redis_ready(self.address)
+        return probe.redis_ready(self.address, self.stack.settings["REDIS_PASSWORD"])
 
 
 class ImageServer(Part):
