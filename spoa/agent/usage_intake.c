@@ -198,6 +198,10 @@ bool usage_intake_line(struct usage_intake *in, struct sv line)
 	case USAGE_LINE_NOBODY:
 		count_result(in, AGENT_USAGE_NOBODY);
 		return true;
+	case USAGE_LINE_NOTICE:
+		/* It is in HAProxy's own log, too. Nobody vouches for it, so it makes no connection a known one. */
+		log_debug("usage: HAProxy says something of itself");
+		return false;
 	default:
 		count_result(in, AGENT_USAGE_FORM);
 		log_dropped(in, "it is not of the form that haproxy.cfg gives it");

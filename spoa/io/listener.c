@@ -199,6 +199,10 @@ static void accept_failed(struct listener *l, int number)
 	case EPROTO:
 	case EPERM:
 		return;
+	case EINVAL:
+		/* It listens no more: whoever shares the socket has shut it down, and that cannot be undone. */
+		loop_io_stop(&l->io);
+		return;
 	default:
 		/* Without a pause the socket stays readable, and the loop would spin. */
 		loop_io_stop(&l->io);

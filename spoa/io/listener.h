@@ -26,8 +26,9 @@ struct listener;
 /*
  * Accepts on fd from now on. on_accept gets each connection (non-blocking, close-on-exec, TCP_NODELAY for TCP) and owns
  * it. A turn takes a bounded number, so that a storm of connections does not starve the others. When descriptors or
- * memory run out, accepting pauses for 100 ms and a line is logged, at most one in 10 s. fd stays the caller's: close
- * it after listener_free().
+ * memory run out, accepting pauses for 100 ms and a line is logged, at most one in 10 s. When the socket was shut down
+ * (shutdown(2), by any process that has it) accepting ends without a word. fd stays the caller's: close it after
+ * listener_free().
  */
 struct listener *listener_new(struct loop *loop, int fd, void (*on_accept)(void *arg, int fd), void *arg);
 

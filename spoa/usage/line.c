@@ -32,10 +32,8 @@ enum {
 };
 
 static const char *const reason_names[USAGE_LINE_REASONS] = {
-	[USAGE_LINE_OK] = "ok",
-	[USAGE_LINE_TOKEN] = "token",
-	[USAGE_LINE_FORM] = "form",
-	[USAGE_LINE_NOBODY] = "nobody",
+	[USAGE_LINE_OK] = "ok",         [USAGE_LINE_TOKEN] = "token",   [USAGE_LINE_FORM] = "form",
+	[USAGE_LINE_NOBODY] = "nobody", [USAGE_LINE_NOTICE] = "notice",
 };
 
 const char *usage_line_reason_name(enum usage_line_reason reason)
@@ -264,6 +262,19 @@ static bool find_token(struct sv line, struct sv *token, struct sv *rest)
 	return sv_split(rest, '\t', token);
 }
 
+/* The priority is 8 * facility + severity (RFC 5424 section 6.2.1). */
+static bool is_notice(struct sv line)
+{
+	enum { LOCAL1 = 17, ERR = 3, INFO = 6, DEBUG = 7 };
+	struct sv head;
+	uint64_t priority;
+
+	if (!sv_starts(line, SV("<")) || !sv_split(&line, '>', &head) ||
+	    sv_to_u64(sv_skip(head, 1), &priority) != ERR_OK)
+		return false;
+	return priority / 8 == LOCAL1 && priority % 8 != ERR && priority % 8 != INFO && priority % 8 != DEBUG;
+}
+
 enum usage_line_reason usage_line_read(struct sv line, struct sv token, struct usage_line_room *room,
                                        struct usage_record *out)
 {
@@ -273,7 +284,7 @@ enum usage_line_reason usage_line_read(struct sv line, struct sv token, struct u
 	struct sv rest;
 
 	if (!find_token(line, &given, &rest))
-		return USAGE_LINE_FORM;
+		return is_notice(line) ? USAGE_LINE_NOTICE : USAGE_LINE_FORM;
 	if (token.n == 0 || given.n != token.n || CRYPTO_memcmp(given.p, token.p, token.n) != 0)
 		return USAGE_LINE_TOKEN;
 	for (int i = 0; i < FIELD_COUNT; i++)

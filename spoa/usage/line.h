@@ -15,6 +15,10 @@
  * an upload, start is the Unix time in ms at which the request was read (%Ts.%ms is when a kept connection became
  * idle), active_ms %Ta, response_ms %Tr, route is "image" or "api" (or absent).
  *
+ * To the targets of its usage lines HAProxy also tells that a proxy was stopped, paused or is full (send_log() with the
+ * frontend as its proxy, src/proxy.c). These messages have the facility local1, as the lines, and a severity that lines
+ * never have, which are `info` or, of failed requests, `err`.
+ *
  * An empty field breaks the grammar. Numbers may have a "+" in front and leading zeros; one that is too large counts as
  * the largest, one below 0 as not known, as does a status of 0. The path may hold any byte but a tab.
  */
@@ -30,10 +34,11 @@ enum usage_line_reason {
 	USAGE_LINE_TOKEN,  /* without the start token: not from our HAProxy */
 	USAGE_LINE_FORM,   /* not a usage line, or a field that breaks its grammar */
 	USAGE_LINE_NOBODY, /* of a request whose user is not known: no record is kept of it */
+	USAGE_LINE_NOTICE, /* no usage line, but HAProxy's word about itself */
 	USAGE_LINE_REASONS
 };
 
-/* "token", "form", "nobody" for metrics. */
+/* "token", "form", "nobody", "notice" for metrics. */
 const char *usage_line_reason_name(enum usage_line_reason reason);
 
 /* Room for what a record has that the line has not word for word (the masked, escaped path). */

@@ -561,6 +561,25 @@ static void test_dropped_events(void **state)
 	turns(2);
 }
 
+/* HAProxy is stopped: it says so to whom its lines go, which is no line that was dropped. */
+static void test_notices(void **state)
+{
+	static const char notice[] = "<140>1 2026-11-28T06:30:00.1+00:00 - haproxy 7 - - Proxy fe_gateway stopped.";
+	char counted[256];
+	int ring = connect_ring();
+
+	(void)state;
+	int n = snprintf(counted, sizeof(counted), "%zu %s", sizeof(notice) - 1, notice);
+	assert_int_equal(write(ring, counted, (size_t)n), n);
+	assert_int_equal(send(w.client, notice, sizeof(notice) - 1, 0), sizeof(notice) - 1);
+	send_line(1);
+	turns(10);
+	for (int i = 0; i < AGENT_USAGE_RESULTS; i++)
+		assert_int_equal(result(i), i == AGENT_USAGE_RECORDED);
+	close(ring);
+	turns(2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -577,6 +596,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_ring_that_is_none, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many_connections, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_dropped_events, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_notices, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -274,6 +274,24 @@ static void test_no_descriptors_pauses_instead_of_spinning(void **state)
 	close(fd);
 }
 
+/* The owner of a socket that others accept on says with this that nobody is to come any more. */
+static void test_a_socket_that_was_shut_down_is_left_alone(void **state)
+{
+	struct fixture *f = *state;
+	char error[256];
+	int fd;
+
+	assert_int_equal(listener_open("127.0.0.1:0", 0, &fd, error, sizeof(error)), ERR_OK);
+	f->l = listener_new(f->loop, fd, on_accept, f);
+	assert_int_equal(shutdown(fd, SHUT_RDWR), 0);
+	accept_calls = 0;
+	loop_run_once(f->loop, true);
+	assert_int_equal(accept_calls, 1);
+	/* Neither watched nor waited for. */
+	assert_int_equal(loop_active(f->loop), 0);
+	close(fd);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -287,6 +305,7 @@ int main(void)
 		T(test_many_connections_come_in_batches),
 		T(test_free_from_the_callback),
 		T(test_no_descriptors_pauses_instead_of_spinning),
+		T(test_a_socket_that_was_shut_down_is_left_alone),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

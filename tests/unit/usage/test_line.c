@@ -679,6 +679,37 @@ static void test_reason_names(void **state)
 	assert_string_equal(usage_line_reason_name(USAGE_LINE_REASONS), "unknown");
 }
 
+/* What HAProxy says of itself; what another one logs of its requests is a line of the wrong form. */
+static void test_notices(void **state)
+{
+#define SAID "1 2026-11-28T06:30:00.1+00:00 - haproxy 7 - - Proxy fe_gateway stopped (cumulated conns: FE: 35, BE: 0)."
+	static const struct {
+		const char *line;
+		enum usage_line_reason reason;
+	} rows[] = {
+		{ "<140>" SAID "\n", USAGE_LINE_NOTICE }, /* local1.warning */
+		{ "<136>" SAID, USAGE_LINE_NOTICE },      /* local1.emerg: no descriptors, no room */
+		{ "<141>" SAID, USAGE_LINE_NOTICE },      /* local1.notice */
+		{ "<142>" SAID, USAGE_LINE_FORM },        /* local1.info, local1.err: of a request */
+		{ "<139>" SAID, USAGE_LINE_FORM },
+		{ "<143>" SAID, USAGE_LINE_FORM },
+		{ "<132>" SAID, USAGE_LINE_FORM }, /* local0 */
+		{ "<148>" SAID, USAGE_LINE_FORM }, /* local2 */
+		{ "<0140>" SAID, USAGE_LINE_FORM },
+		{ "<140" SAID, USAGE_LINE_FORM },
+		{ "140>" SAID, USAGE_LINE_FORM },
+		{ "<>" SAID, USAGE_LINE_FORM },
+		{ "<140>", USAGE_LINE_NOTICE },
+		{ "<140>1 - - - - - gwu1\tnot-the-token\t", USAGE_LINE_TOKEN },
+		{ "", USAGE_LINE_FORM },
+	};
+	(void)state;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		assert_int_equal(read_text(sv_str(rows[i].line), SV(TOKEN)), rows[i].reason);
+	assert_string_equal(usage_line_reason_name(USAGE_LINE_NOTICE), "notice");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -690,7 +721,7 @@ int main(void)
 		cmocka_unit_test(test_cut),          cmocka_unit_test(test_kinds),
 		cmocka_unit_test(test_escapes),      cmocka_unit_test(test_signatures),
 		cmocka_unit_test(test_long_paths),   cmocka_unit_test(test_long_fields),
-		cmocka_unit_test(test_reason_names),
+		cmocka_unit_test(test_reason_names), cmocka_unit_test(test_notices),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
