@@ -15,7 +15,7 @@ from cluster import PATH, set_limits
 from helpers import image_path, wait_until
 from helpers_http import connect
 from helpers_records import wait_shipped
-from helpers_spop import Client, frame, message, NOTIFY
+from helpers_spop import HAPROXY_DISCONNECT, NOTIFY, Client, Raw, check, frame, message, pairs
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +82,32 @@ def test_bad_frames(gateway):
         other.moved()
 
 
+def test_frames(gateway, key):
+    """Each type, received and sent."""
+    watches = {kind: Watch(gateway, "gateway_spop_frames_total", type=kind)
+               for kind in ("haproxy_hello", "agent_hello", "notify", "ack", "unknown", "haproxy_disconnect", "agent_disconnect")}
+    with Client(gateway["agent"].workers()[0]) as client:
+        client.ask(key.key, PATH)
+        client.send(frame(50))
+        client.send(frame(HAPROXY_DISCONNECT, pairs({"status-code": Raw(b"\x03\x00"), "message": "bye"})))
+        client.read_all()
+    for watch in watches.values():
+        watch.moved()
+    for kind in ("notify", "ack", "unknown", "haproxy_disconnect"):
+        assert watches[kind].now() - watches[kind].before == 1, kind
+
+
+def test_somebody_who_asks_and_never_reads(gateway, key):
+    full = Watch(gateway, "gateway_spop_errors_total", reason="out_full")
+    with Client(gateway["agent"].workers()[0], timeout=20) as client:
+        try:
+            for number in range(1, 200_000):
+                client.sock.sendall(check(1, number, PATH, key.key))
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+    full.moved()
+
+
 def test_connections(gateway, worker):
     one = value(gateway, "gateway_spop_connections")
     with Client(gateway["agent"].workers()[1]):
@@ -143,6 +169,56 @@ def test_a_worker_that_does_not_become_ready(gateway, module_stack):
         wait_until(lambda: processes.answers(stack, 0), 20)
     finally:
         programs.remove()
+
+
+# ---- codes ----------------------------------------------------------------------------------------------------------------
+
+
+def caused(stack, worker, code, *asks):
+    """The last of these questions is answered so, and counted."""
+    watch = Watch(stack, "gateway_verdicts_total", code=code)
+    for key, path, more in asks:
+        found = worker.ask(key, path, **more)
+    assert (found.get("code") or found["verdict"]) == code, found
+    assert watch.now() - watch.before >= 1
+    return code
+
+
+def test_each_code_of_a_verdict(gateway, worker, key, module_stack):
+    expired, revoked, uploader = gateway.make_key(expires="1s"), gateway.make_key(), gateway.make_key(scopes="upload")
+    disabled, elsewhere, spent = gateway.make_key(), gateway.make_key(), limited_key(gateway, bandwidth_mb=1)
+    signer = gateway.done("key", "create", key.user.name, "--signing")["id"]
+    gateway.done("key", "revoke", revoked.id)
+    gateway.done("user", "disable", disabled.user.name)
+    gateway.done("allow", "add", elsewhere.user.name, "203.0.113.0/24")
+    gateway.sql("UPDATE quotas SET current_bandwidth_mb = 1 WHERE user_id = %s", (spent.user.id,))
+    gateway.settle()
+    wait_until(lambda: worker.ask(expired.key, PATH).get("code"), what="the key expires")
+    wait_until(lambda: worker.ask(spent.key, PATH).get("code"), what="the agent learns of the bandwidth")
+    minute, month = limited_key(gateway, per_minute=1, burst=1), limited_key(gateway, requests=1)
+    found = {caused(gateway, worker, code, *[(who and getattr(who, "key", who), path, more)] * times)
+             for code, who, path, more, times in (
+                 ("allow", key, PATH, {}, 1), ("key_missing", None, PATH, {}, 1), ("key_invalid", "igw_1_x_y", PATH, {}, 1),
+                 ("key_expired", expired, PATH, {}, 1), ("key_revoked", revoked, PATH, {}, 1), ("user_inactive", disabled, PATH, {}, 1),
+                 ("scope_missing", uploader, PATH, {}, 1), ("ip_not_allowed", elsewhere, PATH, {}, 1),
+                 ("source_forbidden", key, "/img/unsafe/plain/https://a.example/b.jpg", {}, 1),
+                 ("option_forbidden", key, "/img/unsafe/dpr:99/plain/local:///a.jpg", {}, 1),
+                 ("signature_invalid", None, f"/signed/{signer}/{'A' * 43}/plain/local:///a.jpg", {}, 1),
+                 ("url_invalid", key, "/img/unsafe/plain/%zz", {}, 1), ("bad_request", key, PATH, {"auth": "Bearer other"}, 1),
+                 ("rate_limited", minute, PATH, {}, 2), ("quota_requests", month, PATH, {}, 2),
+                 ("quota_bandwidth", spent, PATH, {}, 1), ("not_found", key, "/nothing", {}, 1))}
+    # An agent that has read no policy yet, and then one for addresses that may ask once a minute.
+    stack = module_stack({"RATE_LIMITS_IP_LEVEL_REQUESTS_PER_MINUTE": "1"}, start=False)
+    stack.prepare()
+    stack["agent"].start()
+    wait_until(lambda: processes.answers(stack, 0), 20, "it answers")
+    with Client(stack["agent"].workers()[0]) as client:
+        found.add(caused(stack, client, "unavailable", (key.key, PATH, {})))
+        stack.start_servers()
+        stack.migrate()
+        stack["agent"].wait_ready()
+        found.add(caused(stack, client, "ip_rate_limited", *[(key.key, PATH, {})] * 2))
+    assert found == {dict(labels)["code"] for name, labels in gateway.metrics().values if name == "gateway_verdicts_total"}
 
 
 # ---- limits -------------------------------------------------------------------------------------------------------------
@@ -227,6 +303,23 @@ def test_limits_in_shadow(gateway, worker, limit, limits):
     for _ in range(3):
         assert worker.ask(key.key, PATH)["verdict"] == "allow"
     assert shadow.moved(2) == all_.moved(2) == 2
+
+
+def test_bandwidth_that_is_nearly_used(gateway, worker, small_jpeg):
+    """An upload counts as bandwidth: 80 and 100 percent of it, once each, and what is over passes in shadow."""
+    watches = {percent: Watch(gateway, "gateway_quota_warnings_total", quota="bandwidth", percent=percent) for percent in ("80", "100")}
+    shadow, all_ = Watch(gateway, "gateway_shadow_refusals_total", limit="bandwidth"), Watch(gateway, "gateway_shadow_refusals_total")
+    key = limited_key(gateway, bandwidth_mb=10, shadow=("bandwidth",))
+    gateway.uploaded(key, small_jpeg + bytes(8_600_000))
+    watches["80"].moved()
+    assert worker.ask(key.key, PATH)["verdict"] == "allow"
+    assert watches["100"].now() == watches["100"].before and shadow.now() == shadow.before
+    gateway.uploaded(key, small_jpeg + bytes(2_000_000))
+    watches["100"].moved()
+    for _ in range(2):
+        assert worker.ask(key.key, PATH)["verdict"] == "allow"
+    assert shadow.moved(2) == all_.moved(2) == 2
+    assert [watch.now() - watch.before for watch in watches.values()] == [1, 1]
 
 
 # ---- policy, PostgreSQL, usage ------------------------------------------------------------------------------------------

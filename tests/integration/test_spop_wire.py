@@ -201,6 +201,12 @@ def assert_ends(stack, worker, client, data, status, reason):
     assert_serves(worker)
 
 
+def test_each_reason_is_caused(stack):
+    """`message`, `out_full`: test_metrics_moves.py. `socket` is what the system alone can do (no memory, a broken network)."""
+    shown = {dict(labels)["reason"] for name, labels in stack.metrics().values if name == "gateway_spop_errors_total"}
+    assert {row[2] for row in [*ENDINGS.values(), *LATER_ENDINGS.values()]} == shown - {"message", "out_full", "socket"}
+
+
 @pytest.mark.parametrize("name", ENDINGS)
 def test_bad_beginnings_end_with_a_status(stack, worker, name):
     with Client(worker, say_hello=False) as client:
