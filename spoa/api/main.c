@@ -15,6 +15,7 @@
 #include "base/program.h"
 #include "base/settings.h"
 #include "io/listener.h"
+#include "io/pg.h"
 
 /* The proxy's group may connect. */
 #define SOCKET_MODE 0660
@@ -170,6 +171,24 @@ out:
 	return status;
 }
 
+/* What it cannot do without. */
+static enum err check_settings(const struct settings *s, char *error)
+{
+	char where[SETTINGS_ERROR_MAX / 2], why[SETTINGS_ERROR_MAX / 2];
+
+	if (s->auth_key_pepper[0] == '\0') {
+		snprintf(error, SETTINGS_ERROR_MAX, "%s: must be set",
+		         settings_where(s, "auth.key_pepper", where, sizeof(where)));
+		return ERR_INVALID;
+	}
+	if (pg_check_dsn(s->database_dsn, why, sizeof(why)) != ERR_OK) {
+		snprintf(error, SETTINGS_ERROR_MAX, "%s: %s", settings_where(s, "database.dsn", where, sizeof(where)),
+		         why);
+		return ERR_INVALID;
+	}
+	return ERR_OK;
+}
+
 int main(int argc, char **argv)
 {
 	struct program_options options;
@@ -183,9 +202,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "gateway-api: %s\n", error);
 		return 1;
 	}
-	if (settings.auth_key_pepper[0] == '\0') {
-		fprintf(stderr, "gateway-api: %s: must be set\n",
-		        settings_where(&settings, "auth.key_pepper", error, sizeof(error)));
+	if (check_settings(&settings, error) != ERR_OK) {
+		fprintf(stderr, "gateway-api: %s\n", error);
 		settings_free(&settings);
 		return 1;
 	}

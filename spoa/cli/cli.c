@@ -6,6 +6,7 @@
 
 #include "cli/args.h"
 #include "cli/output.h"
+#include "io/pg.h"
 #include "store/admin_json.h"
 
 #define CONNECT_TIMEOUT_MS 10000
@@ -414,10 +415,22 @@ static void print_help(FILE *f, const char *group, const struct cli_command *onl
 	      f);
 }
 
+/* Commands that need no database go without, so that `config show` shows what is wrong with it. */
+static enum cli_exit check_dsn(struct cli_call *call)
+{
+	char where[SETTINGS_ERROR_MAX / 2], why[SETTINGS_ERROR_MAX / 2];
+
+	if (pg_check_dsn(call->settings->database_dsn, why, sizeof(why)) == ERR_OK)
+		return CLI_DONE;
+	return cli_refuse(call, "%s: %s", settings_where(call->settings, "database.dsn", where, sizeof(where)), why);
+}
+
 static enum cli_exit run_with_database(struct cli_call *call)
 {
 	char error[512];
 
+	if (check_dsn(call) != CLI_DONE)
+		return CLI_REFUSED;
 	if (pg_sync_open(call->settings->database_dsn, "gatewayctl", CONNECT_TIMEOUT_MS, &call->db, error,
 	                 sizeof(error)) != ERR_OK)
 		return cli_refuse(call, "database: %s", error);
@@ -431,6 +444,8 @@ static enum cli_exit check_config(struct cli_call *call)
 {
 	const char *source = call->settings->source != NULL ? call->settings->source : "(defaults and environment)";
 
+	if (check_dsn(call) != CLI_DONE)
+		return CLI_REFUSED;
 	if (call->json)
 		output_json(call->io->out,
 		            json_pack("{s:o, s:b}", "source", admin_json_text(call->settings->source), "ok", 1));

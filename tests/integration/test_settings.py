@@ -189,6 +189,8 @@ FAULTS = [
     ("images:\n  max_dimension: 0\n", 2, "images.max_dimension"), ("images:\n  max_dpr: 1.5\n", 2, "images.max_dpr"),
     ("images:\n  max_quality: 101\n", 2, "images.max_quality"), ("images:\n  require_expires: 1\n", 2, "images.require_expires"),
     ("quotas:\n  storage_mb: -1\n", 2, "quotas.storage_mb"),
+    ("database:\n  dsn: host=h prot=1\n", 2, "database.dsn"), ("database:\n  dsn: postgres://u:p@h:70000/d\n", 2, "database.dsn"),
+    ("database:\n  max_connections: 1\n  dsn: 'mysql://h/d'\n", 3, "database.dsn"),
 ]
 
 
@@ -203,6 +205,40 @@ def test_check_config_names_file_line_and_key(stack, written, program, text, lin
     assert path in result.err and name in result.err
     if line:
         assert f"{path}:{line}:" in result.err, result.err
+
+
+# One of each kind: (file, line, key, environment).
+KINDS = {
+    "an unknown key": ("agent:\n  drain: 1s\n", 2, "agent.drain", {}),
+    "another type": ("metrics:\n  enabled: 7\n", 2, "metrics.enabled", {}),
+    "out of range": ("server:\n  port: 65536\n", 2, "server.port", {}),
+    "no unit": ("agent:\n  drain_timeout: 10\n", 2, "agent.drain_timeout", {}),
+    "a wrong DSN": ("database:\n  dsn: postgres://u:p@h:port/d\n", 2, "database.dsn", {}),
+    "a secret that cannot be read": ("", None, "REDIS_PASSWORD_FILE", {"REDIS_PASSWORD_FILE": "{unreadable}"}),
+    "a secret that is not there": ("", None, "DB_DSN_FILE", {"DB_DSN_FILE": "/nonexistent/secret"}),
+    "a wrong DSN in the environment": ("", None, "DB_DSN", {"DB_DSN": "postgres://[::1/d"}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("program, args", [("gateway-agent", ()), ("gateway-api", ()), ("gatewayctl", ("user", "list")),
+                                           ("gatewayctl", ("migrate", "up"))])
+def test_nothing_is_started_with_a_wrong_setting(stack, program, args, kind):
+    """Without --check-config: one line that names where and what, exit code 1, and no socket, folder or process of it."""
+    text, line, key, env = KINDS[kind]
+    unreadable = stack.layout.write("stack/unreadable", "secret\n", mode=0)
+    state, sockets = stack.layout.path("nothing"), stack.layout.path("nothing-sock")
+    text += "\n".join(f"{section}:\n  {rest}" for section, rest in (
+        ("api", f"bind: unix@{sockets}"), ("usage", "bind: 127.0.0.1:1"), ("uploads", f"dir: {state}")) if f"{section}:" not in text)
+    env = {**SECRETS, "AGENT_STATE_DIR": state, "AGENT_SPOP_BIND": f"unix@{sockets}",
+           **{name: value.format(unreadable=unreadable) for name, value in env.items()}}
+    path = stack.layout.write("stack/test-settings.yaml", text + "\n")
+    result = stack.run_program(program, "--config", path, *args, env=env, timeout=20)
+    assert result.rc == 1 and result.out == "", result
+    assert result.err.count("\n") == 1 and result.err.startswith(program + ": ") and key in result.err, result
+    if line:
+        assert f"{path}:{line}: {key}: " in result.err, result
+    assert not os.path.exists(state) and not os.path.exists(sockets)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
