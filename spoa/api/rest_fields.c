@@ -113,6 +113,46 @@ bool rest_change(struct rest_db_call *c, const char *name, uint64_t least, uint6
 	return true;
 }
 
+bool rest_change_thousandths(struct rest_db_call *c, const char *name, uint64_t least, uint64_t most,
+                             struct admin_change *out)
+{
+	const json_t *v = json_object_get(c->body, name);
+	const double thousandths = json_number_value(v) * 1000;
+
+	*out = (struct admin_change){ .given = v != NULL };
+	if (v == NULL || json_is_null(v))
+		return true;
+	if (json_is_number(v) && thousandths >= (double)least * 1000 && thousandths <= (double)most * 1000) {
+		const uint64_t nearest = (uint64_t)(thousandths + 0.5);
+		const double off = thousandths - (double)nearest;
+
+		/* A double has no 1.1, and its thousandfold is not quite 1100. */
+		out->to = (struct admin_number){ .own = true, .value = nearest };
+		if (off > -1e-6 && off < 1e-6)
+			return true;
+	}
+	rest_deny(c, PROBLEM_BAD_REQUEST,
+	          "%s: a number from %" PRIu64 " to %" PRIu64
+	          " with at most three digits behind the point, or null: as the settings say.",
+	          name, least, most);
+	return false;
+}
+
+bool rest_change_bool(struct rest_db_call *c, const char *name, struct admin_change *out)
+{
+	const json_t *v = json_object_get(c->body, name);
+
+	*out = (struct admin_change){ .given = v != NULL };
+	if (v == NULL || json_is_null(v))
+		return true;
+	if (!json_is_boolean(v)) {
+		rest_deny(c, PROBLEM_BAD_REQUEST, "%s: true or false, or null: as the settings say.", name);
+		return false;
+	}
+	out->to = (struct admin_number){ .own = true, .value = json_is_true(v) ? 1 : 0 };
+	return true;
+}
+
 /* Adds one name to the set; false when it is none, or there already. */
 static bool add_name(const char *word, const char *const *names, size_t count, unsigned *set)
 {

@@ -1,7 +1,7 @@
 /*
  * The fields of a body and the arguments of a query, checked. Each function returns false when it has refused the call,
  * with a sentence that begins with the field's name. A field that is null is as one that is not there, but for
- * rest_change().
+ * those that change.
  */
 #pragma once
 
@@ -24,6 +24,11 @@ bool rest_number(struct rest_db_call *c, const char *name, enum rest_need need, 
 bool rest_bool(struct rest_db_call *c, const char *name, bool *given, bool *out);
 /* A number, or null: what the settings say. */
 bool rest_change(struct rest_db_call *c, const char *name, uint64_t least, uint64_t most, struct admin_change *out);
+/* Likewise a number with at most three digits behind the point; bounds are whole, what comes out is in thousandths. */
+bool rest_change_thousandths(struct rest_db_call *c, const char *name, uint64_t least, uint64_t most,
+                             struct admin_change *out);
+/* Likewise true (1) or false (0). */
+bool rest_change_bool(struct rest_db_call *c, const char *name, struct admin_change *out);
 /* A list of some of the names, each at most once; bit i of *set: names[i]. */
 bool rest_names(struct rest_db_call *c, const char *name, const char *const *names, size_t count, bool *given,
                 unsigned *set);

@@ -26,6 +26,10 @@ void rest_quota_get(struct rest_db_call *c);
 void rest_quota_put(struct rest_db_call *c);
 void rest_quota_patch(struct rest_db_call *c);
 
+void rest_image_bounds_get(struct rest_db_call *c);
+void rest_image_bounds_put(struct rest_db_call *c);
+void rest_image_bounds_patch(struct rest_db_call *c);
+
 void rest_allow_list(struct rest_db_call *c);
 void rest_allow_add(struct rest_db_call *c);
 void rest_allow_remove(struct rest_db_call *c);

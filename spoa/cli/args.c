@@ -6,7 +6,6 @@
 #include <time.h>
 
 #include "base/sv.h"
-#include "policy/record.h"
 
 __attribute__((format(printf, 2, 3))) static enum err fail(char *error, const char *fmt, ...)
 {
@@ -284,26 +283,6 @@ enum err args_thousandths(const char *text, uint64_t least, uint64_t most, struc
 	if (err == ERR_OK)
 		*out = c;
 	return err;
-}
-
-enum err args_presets(const char *text)
-{
-	struct sv names[POLICY_PRESETS_MAX], rest = sv_str(text);
-	size_t count = 0;
-
-	while (count < POLICY_PRESETS_MAX && sv_split(&rest, ',', &names[count])) {
-		const struct sv *name = &names[count];
-		if (name->n < 1 || name->n > POLICY_PRESET_MAX)
-			return ERR_INVALID;
-		for (size_t i = 0; i < name->n; i++)
-			if (!sv_alnum(name->p[i]) && memchr("._-", name->p[i], 3) == NULL)
-				return ERR_INVALID;
-		for (size_t i = 0; i < count; i++)
-			if (sv_eq(names[i], *name))
-				return ERR_INVALID;
-		count++;
-	}
-	return rest.p == NULL ? ERR_OK : ERR_INVALID;
 }
 
 enum err args_names(const char *text, const char *const *names, size_t count, unsigned *set)

@@ -39,10 +39,6 @@ MUST_CHECK enum err args_change(const char *text, uint64_t least, uint64_t most,
 /* Likewise with up to three digits behind a point, as 1.5; bounds are whole, what comes out is in thousandths. */
 MUST_CHECK enum err args_thousandths(const char *text, uint64_t least, uint64_t most, struct admin_change *out);
 
-/* A comma list of names of presets, each at most once, as policy/record.h bounds them. ERR_INVALID for everything else.
- */
-MUST_CHECK enum err args_presets(const char *text);
-
 /*
  * A comma list of some of `names`, each at most once, or the word `none`. Bit i of *set stands for names[i].
  * ERR_INVALID for everything else, the empty list too.

@@ -12,6 +12,7 @@
 #include "store/admin_effective.h"
 #include "store/admin_image.h"
 #include "store/admin_json.h"
+#include "store/admin_words.h"
 
 /* `image set` */
 enum {
@@ -24,60 +25,14 @@ enum {
 	OPTION_PRESETS,
 };
 
-#define DIMENSION_MAX 1000000
-#define FACTOR_MAX    1000 /* of dpr, zoom and blur */
-#define THOUSAND      1000
+#define THOUSAND 1000
 
-/* The numbers that hold, in the order in which they are shown. */
-enum { DIMENSION = 0, DPR, ZOOM, BLUR, QUALITY, EXPIRES, BOUNDS };
-static const char *const names[BOUNDS] = { "max_dimension", "max_dpr",     "max_zoom",
-	                                   "max_blur",      "max_quality", "require_expires" };
-
-struct effective {
-	struct admin_number number[BOUNDS];
-	uint64_t value[BOUNDS]; /* dpr, zoom and blur in thousandths */
-};
-
-static struct effective resolve(const struct settings *s, const struct admin_images *i)
+static const char *value_text(enum admin_image_bound bound, uint64_t value, char buf[ROWS_TEXT_MAX])
 {
-	const int64_t settings[BOUNDS] = {
-		[DIMENSION] = s->images_max_dimension,  [DPR] = s->images_max_dpr * THOUSAND,
-		[ZOOM] = s->images_max_zoom * THOUSAND, [BLUR] = s->images_max_blur * THOUSAND,
-		[QUALITY] = s->images_max_quality,      [EXPIRES] = s->images_require_expires ? 1 : 0,
-	};
-	struct effective e = { .number = { [DIMENSION] = i->max_dimension,
-		                           [DPR] = i->max_dpr,
-		                           [ZOOM] = i->max_zoom,
-		                           [BLUR] = i->max_blur,
-		                           [QUALITY] = i->max_quality,
-		                           [EXPIRES] = i->require_expires } };
-
-	for (size_t k = 0; k < BOUNDS; k++)
-		e.value[k] = admin_effective(&e.number[k], settings[k]);
-	return e;
-}
-
-static bool in_thousandths(size_t bound)
-{
-	return bound == DPR || bound == ZOOM || bound == BLUR;
-}
-
-static json_t *value_json(size_t bound, uint64_t value)
-{
-	if (bound == EXPIRES)
-		return json_boolean(value != 0);
-	if (!in_thousandths(bound))
-		return json_integer((json_int_t)value);
-	return value % THOUSAND == 0 ? json_integer((json_int_t)(value / THOUSAND))
-	                             : json_real((double)value / THOUSAND);
-}
-
-static const char *value_text(size_t bound, uint64_t value, char buf[ROWS_TEXT_MAX])
-{
-	if (bound == EXPIRES)
+	if (bound == ADMIN_IMAGE_EXPIRES)
 		return value != 0 ? "yes" : "no";
-	if (!in_thousandths(bound) || value % THOUSAND == 0) {
-		snprintf(buf, ROWS_TEXT_MAX, "%" PRIu64, in_thousandths(bound) ? value / THOUSAND : value);
+	if (!admin_image_in_thousandths(bound) || value % THOUSAND == 0) {
+		snprintf(buf, ROWS_TEXT_MAX, "%" PRIu64, admin_image_in_thousandths(bound) ? value / THOUSAND : value);
 		return buf;
 	}
 	int n = snprintf(buf, ROWS_TEXT_MAX, "%" PRIu64 ".%03u", value / THOUSAND, (unsigned)(value % THOUSAND));
@@ -86,51 +41,32 @@ static const char *value_text(size_t bound, uint64_t value, char buf[ROWS_TEXT_M
 	return buf;
 }
 
-static void show_json(struct cli_call *call, const struct admin_images *i, const struct effective *e)
-{
-	json_t *v = json_pack("{s:o, s:I}", "user", admin_json_text(i->username), "user_id", (json_int_t)i->user_id);
-	json_t *presets = json_array();
-	struct sv rest = sv_str(i->presets), name;
-	unsigned defaults = 0;
-
-	CHECK(v != NULL && presets != NULL);
-	for (size_t k = 0; k < BOUNDS; k++) {
-		json_object_set_new(v, names[k], value_json(k, e->value[k]));
-		defaults |= e->number[k].own ? 0 : 1u << k;
-	}
-	while (sv_split(&rest, ',', &name))
-		json_array_append_new(presets, json_stringn(name.p, name.n));
-	json_object_set_new(v, "presets", presets);
-	json_object_set_new(v, "defaults", admin_json_names(names, BOUNDS, defaults));
-	output_json(call->io->out, v);
-}
-
-static void show_table(struct cli_call *call, const struct admin_images *i, const struct effective *e)
+static void show_table(struct cli_call *call, const struct admin_images *i)
 {
 	static const char *const heads[] = { "BOUND", "VALUE", "FROM" };
-	char text[BOUNDS][ROWS_TEXT_MAX];
-	const char *cells[BOUNDS + 1][3];
+	char text[ADMIN_IMAGE_BOUNDS][ROWS_TEXT_MAX];
+	const char *cells[ADMIN_IMAGE_BOUNDS + 1][3];
+	struct admin_images_effective e;
 
-	for (size_t k = 0; k < BOUNDS; k++) {
-		cells[k][0] = names[k];
-		cells[k][1] = value_text(k, e->value[k], text[k]);
-		cells[k][2] = rows_from(&e->number[k], "setting");
+	admin_images_effective(call->settings, i, &e);
+	for (size_t k = 0; k < ADMIN_IMAGE_BOUNDS; k++) {
+		cells[k][0] = admin_image_names[k];
+		cells[k][1] = value_text((enum admin_image_bound)k, e.value[k], text[k]);
+		cells[k][2] = rows_from(&e.number[k], "setting");
 	}
-	cells[BOUNDS][0] = "presets";
-	cells[BOUNDS][1] = i->presets != NULL ? i->presets : "none";
-	cells[BOUNDS][2] = i->presets != NULL ? "user" : "default";
+	cells[ADMIN_IMAGE_BOUNDS][0] = "presets";
+	cells[ADMIN_IMAGE_BOUNDS][1] = i->presets != NULL ? i->presets : "none";
+	cells[ADMIN_IMAGE_BOUNDS][2] = i->presets != NULL ? "user" : "default";
 	fprintf(call->io->out, "user %" PRIu64 " (%s)\n", i->user_id, i->username);
-	output_table(call->io->out, 3, heads, &cells[0][0], BOUNDS + 1);
+	output_table(call->io->out, 3, heads, &cells[0][0], ADMIN_IMAGE_BOUNDS + 1);
 }
 
 static enum cli_exit show(struct cli_call *call, struct admin_images *i)
 {
-	struct effective e = resolve(call->settings, i);
-
 	if (call->json)
-		show_json(call, i, &e);
+		output_json(call->io->out, admin_json_images(call->settings, i));
 	else
-		show_table(call, i, &e);
+		show_table(call, i);
 	admin_images_free(i);
 	return CLI_DONE;
 }
@@ -159,7 +95,7 @@ static bool take_presets(struct cli_call *call, struct admin_images_wish *wish)
 	if (text == NULL || strcmp(text, "none") == 0 || strcmp(text, "default") == 0)
 		return true;
 	wish->presets = text;
-	if (args_presets(text) == ERR_OK)
+	if (admin_presets(text) == ERR_OK)
 		return true;
 	(void)cli_refuse(
 	        call,
@@ -175,11 +111,11 @@ enum cli_exit cmd_image_set(struct cli_call *call)
 	char error[ADMIN_ERROR_MAX];
 	struct admin_images images;
 
-	if (!changes_number(call, OPTION_MAX_DIMENSION, 1, DIMENSION_MAX, &wish.max_dimension) ||
-	    !changes_thousandths(call, OPTION_MAX_DPR, 1, FACTOR_MAX, &wish.max_dpr) ||
-	    !changes_thousandths(call, OPTION_MAX_ZOOM, 1, FACTOR_MAX, &wish.max_zoom) ||
-	    !changes_thousandths(call, OPTION_MAX_BLUR, 0, FACTOR_MAX, &wish.max_blur) ||
-	    !changes_number(call, OPTION_MAX_QUALITY, 1, 100, &wish.max_quality) ||
+	if (!changes_number(call, OPTION_MAX_DIMENSION, 1, ADMIN_DIMENSION_MAX, &wish.max_dimension) ||
+	    !changes_thousandths(call, OPTION_MAX_DPR, 1, ADMIN_FACTOR_MAX, &wish.max_dpr) ||
+	    !changes_thousandths(call, OPTION_MAX_ZOOM, 1, ADMIN_FACTOR_MAX, &wish.max_zoom) ||
+	    !changes_thousandths(call, OPTION_MAX_BLUR, 0, ADMIN_FACTOR_MAX, &wish.max_blur) ||
+	    !changes_number(call, OPTION_MAX_QUALITY, 1, ADMIN_QUALITY_MAX, &wish.max_quality) ||
 	    !take_expires(call, &wish.require_expires) || !take_presets(call, &wish))
 		return CLI_REFUSED;
 	if (admin_images_set(call->db, call->args[0], &wish, &images, error) != ERR_OK)

@@ -12,6 +12,10 @@
 #include "store/admin_error.h"
 #include "store/admin_limit.h"
 
+#define ADMIN_DIMENSION_MAX 1000000
+#define ADMIN_FACTOR_MAX    1000 /* of dpr, zoom and blur */
+#define ADMIN_QUALITY_MAX   100
+
 /* The texts belong to this struct, which is freed. */
 struct admin_images {
 	uint64_t user_id;

@@ -4,7 +4,10 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/sv.h"
 #include "store/admin_effective.h"
+
+#define THOUSAND 1000
 
 json_t *admin_json_text(const char *text)
 {
@@ -125,6 +128,37 @@ json_t *admin_json_quotas(const struct settings *s, const struct admin_quotas *q
 	                      admin_json_names(admin_quotas_shadows, ADMIN_SHADOWS, shadow), "defaults",
 	                      admin_json_names(names, 3, defaults));
 	CHECK(v != NULL);
+	return v;
+}
+
+static json_t *bound_json(enum admin_image_bound bound, uint64_t value)
+{
+	if (bound == ADMIN_IMAGE_EXPIRES)
+		return json_boolean(value != 0);
+	if (!admin_image_in_thousandths(bound))
+		return json_integer((json_int_t)value);
+	return value % THOUSAND == 0 ? json_integer((json_int_t)(value / THOUSAND))
+	                             : json_real((double)value / THOUSAND);
+}
+
+json_t *admin_json_images(const struct settings *s, const struct admin_images *i)
+{
+	json_t *v = json_pack("{s:o, s:I}", "user", admin_json_text(i->username), "user_id", (json_int_t)i->user_id);
+	json_t *presets = json_array();
+	struct sv rest = sv_str(i->presets), name;
+	struct admin_images_effective e;
+	unsigned defaults = 0;
+
+	CHECK(v != NULL && presets != NULL);
+	admin_images_effective(s, i, &e);
+	for (size_t k = 0; k < ADMIN_IMAGE_BOUNDS; k++) {
+		json_object_set_new(v, admin_image_names[k], bound_json((enum admin_image_bound)k, e.value[k]));
+		defaults |= e.number[k].own ? 0 : 1u << k;
+	}
+	while (sv_split(&rest, ',', &name))
+		json_array_append_new(presets, json_stringn(name.p, name.n));
+	json_object_set_new(v, "presets", presets);
+	json_object_set_new(v, "defaults", admin_json_names(admin_image_names, ADMIN_IMAGE_BOUNDS, defaults));
 	return v;
 }
 

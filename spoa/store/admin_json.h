@@ -1,6 +1,6 @@
 /*
- * Users, keys, limits, quotas, allow lists, sources and backends as JSON: one shape for `gatewayctl --json` and the
- * REST interface. The caller owns what it gets.
+ * Users, keys, limits, quotas, bounds of images, allow lists, sources and backends as JSON: one shape for `gatewayctl
+ * --json` and the REST interface. The caller owns what it gets.
  */
 #pragma once
 
@@ -10,6 +10,7 @@
 #include "base/settings.h"
 #include "store/admin_allow.h"
 #include "store/admin_backend.h"
+#include "store/admin_image.h"
 #include "store/admin_key.h"
 #include "store/admin_limit.h"
 #include "store/admin_source.h"
@@ -30,6 +31,7 @@ json_t *admin_json_keys(const struct admin_keys *list);
 /* The numbers that hold, and `defaults`: which of them are the settings'. */
 json_t *admin_json_limits(const struct settings *s, const struct admin_limits *l);
 json_t *admin_json_quotas(const struct settings *s, const struct admin_quotas *q);
+json_t *admin_json_images(const struct settings *s, const struct admin_images *i);
 json_t *admin_json_allow(const struct admin_allow *a);
 json_t *admin_json_allows(const struct admin_allows *list);
 json_t *admin_json_source(const struct admin_source *s);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/sv.h"
+#include "policy/record.h"
 
 #define SECONDS_MAX (UINT64_C(36500) * 86400)
 
@@ -47,4 +48,24 @@ enum err admin_month(const char *text)
 		return ERR_INVALID;
 	int month = (text[5] - '0') * 10 + (text[6] - '0');
 	return month >= 1 && month <= 12 ? ERR_OK : ERR_INVALID;
+}
+
+enum err admin_presets(const char *text)
+{
+	struct sv names[POLICY_PRESETS_MAX], rest = sv_str(text);
+	size_t count = 0;
+
+	while (count < POLICY_PRESETS_MAX && sv_split(&rest, ',', &names[count])) {
+		const struct sv *name = &names[count];
+		if (name->n < 1 || name->n > POLICY_PRESET_MAX)
+			return ERR_INVALID;
+		for (size_t i = 0; i < name->n; i++)
+			if (!sv_alnum(name->p[i]) && memchr("._-", name->p[i], 3) == NULL)
+				return ERR_INVALID;
+		for (size_t i = 0; i < count; i++)
+			if (sv_eq(names[i], *name))
+				return ERR_INVALID;
+		count++;
+	}
+	return rest.p == NULL ? ERR_OK : ERR_INVALID;
 }

@@ -1,4 +1,4 @@
-/* Words that gatewayctl and the REST interface take alike: spans of time and months. */
+/* Words that gatewayctl and the REST interface take alike: spans of time, months, and names of presets. */
 #pragma once
 
 #include <stdint.h>
@@ -16,3 +16,7 @@ MUST_CHECK enum err admin_grace(const char *text, uint64_t *seconds);
 
 /* A month as 2026-01. ERR_INVALID for another form, and for years before 1000. */
 MUST_CHECK enum err admin_month(const char *text);
+
+/* A comma list of names of presets, each at most once, as policy/record.h bounds them. ERR_INVALID for everything else.
+ */
+MUST_CHECK enum err admin_presets(const char *text);

@@ -353,6 +353,45 @@ def test_quota(stack, call, refused):
         assert refused("PATCH", path, body).startswith(f"{field}: ")
 
 
+def test_bounds_of_images(stack, call, refused):
+    user = stack.make_user()
+    path = f"users/{user.id}/images"
+    first = call("GET", path)
+    assert first == stack.done("image", "show", user.name) and first["defaults"] == list(first)[2:8]
+    changed = call("PATCH", path, {"max_dimension": 2000, "max_dpr": 1.5, "max_blur": 0, "require_expires": True, "presets": ["b", "a.c"]})
+    assert changed == {**first, "max_dimension": 2000, "max_dpr": 1.5, "max_blur": 0, "require_expires": True, "presets": ["b", "a.c"],
+                       "defaults": ["max_zoom", "max_quality"]}
+    assert changed == call("GET", path) == stack.done("image", "show", user.name)
+    assert call("PATCH", path, {"max_zoom": 1.001, "max_dpr": None}) == {
+        **changed, "max_zoom": 1.001, "max_dpr": first["max_dpr"], "defaults": ["max_dpr", "max_quality"]}
+    assert call("PATCH", path, {"presets": None})["presets"] == []
+    # PUT sets everything: what is not given is the settings'.
+    call("PATCH", path, {"presets": ["a"]})
+    put = call("PUT", path, {"max_quality": 80, "require_expires": False})
+    assert put == {**first, "max_quality": 80, "defaults": [name for name in first["defaults"] if name not in ("max_quality", "require_expires")]}
+    assert call("PUT", path, {}) == first
+    refused("PATCH", path, {})
+    for body, field in (({"max_dimension": 0}, "max_dimension"), ({"max_dimension": 10**6 + 1}, "max_dimension"), ({"max_dpr": 0.9}, "max_dpr"),
+                        ({"max_dpr": 1.0001}, "max_dpr"), ({"max_zoom": 1000.001}, "max_zoom"), ({"max_blur": -1}, "max_blur"),
+                        ({"max_blur": "5"}, "max_blur"), ({"max_quality": 101}, "max_quality"), ({"max_quality": 50.5}, "max_quality"),
+                        ({"require_expires": 1}, "require_expires"), ({"presets": "a"}, "presets"), ({"presets": ["a", "a"]}, "presets"),
+                        ({"presets": ["a,b"]}, "presets"), ({"presets": [""]}, "presets"), ({"presets": ["x" * 65]}, "presets"),
+                        ({"presets": [f"p{n}" for n in range(101)]}, "presets"), ({"presets": ["\u00e4"]}, "presets"), ({"max_size": 1}, "max_size")):
+        for method in ("PATCH", "PUT"):
+            assert refused(method, path, body).startswith(f"{field}: "), body
+    assert call("PUT", path, {"presets": ["x" * 64] + [f"p{n}" for n in range(99)]})["presets"][-1] == "p98"
+    refused("GET", "users/999999999/images", status=404, code="not_found")
+
+
+def test_a_bound_is_obeyed_at_once(stack, call):
+    key = stack.make_key()
+    target = "/img/unsafe/dpr:2/plain/local:///none.jpg"
+    assert stack.get(target, key).status == 404
+    call("PATCH", f"users/{key.user.id}/images", {"max_dpr": 1.5})
+    stack.settle()
+    http.check_problem(stack.get(target, key), 403, "option_forbidden")
+
+
 # ---- allow lists -----------------------------------------------------------------------------------------------------
 
 def test_allow_lists(stack, call, refused):

@@ -220,6 +220,14 @@ static void wrong_calls_need_no_database(void **state)
 		{ rest_limits_patch, "{}", "The body changes nothing" },
 		{ rest_limits_put, "{\"burst\": 0}", "burst: " },
 		{ rest_quota_put, "{\"reset_day\": 32}", "reset_day: " },
+		{ rest_image_bounds_patch, "{}", "The body changes nothing" },
+		{ rest_image_bounds_put, "{\"max_dpr\": 1.0005}", "max_dpr: " },
+		{ rest_image_bounds_put, "{\"require_expires\": \"on\"}", "require_expires: " },
+		{ rest_image_bounds_put, "{\"presets\": \"a\"}", "presets: " },
+		{ rest_image_bounds_put, "{\"presets\": [\"a,b\"]}", "presets: " },
+		{ rest_image_bounds_put, "{\"presets\": [\"a\", \"a\"]}", "presets: " },
+		{ rest_image_bounds_put, "{\"presets\": [\"a\", 1]}", "presets: " },
+		{ rest_image_bounds_put, "{\"presets\": [\"\"]}", "presets: " },
 		{ rest_allow_add, "{\"cidr\": \"10.0.0.1/8\"}", "cidr: " },
 		{ rest_backends_add, "{\"name\": \"a\", \"url\": \"http://h:1\"}", "weight: " },
 		{ rest_backends_patch, "{\"weight\": 257}", "weight: " },
@@ -264,6 +272,54 @@ static void no_pepper_no_key(void **state)
 	assert_refused(PROBLEM_UNAVAILABLE, "This service has no pepper");
 }
 
+static void changes_in_thousandths(void **state)
+{
+	static const struct {
+		const char *body;
+		uint64_t value;
+	} right[] = {
+		{ "{\"n\": 1}", 1000 },   { "{\"n\": 1.1}", 1100 },    { "{\"n\": 3.999}", 3999 },
+		{ "{\"n\": 4.0}", 4000 }, { "{\"n\": 2.0000}", 2000 }, { "{\"n\": 12e-1}", 1200 },
+	};
+	static const char *const wrong[] = {
+		"{\"n\": 0.999}", "{\"n\": 4.001}", "{\"n\": 1.0001}", "{\"n\": \"2\"}",
+		"{\"n\": true}",  "{\"n\": -2}",    "{\"n\": 1e300}",  "{\"n\": [2]}",
+	};
+	struct admin_change change;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(right) / sizeof(right[0]); i++) {
+		body(right[i].body);
+		assert_true(rest_change_thousandths(&c, "n", 1, 4, &change));
+		assert_true(change.given && change.to.own);
+		assert_int_equal(change.to.value, right[i].value);
+	}
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		body(wrong[i]);
+		assert_false(rest_change_thousandths(&c, "n", 1, 4, &change));
+		assert_refused(PROBLEM_BAD_REQUEST, "n: a number from 1 to 4");
+	}
+	body("{\"n\": null}");
+	assert_true(rest_change_thousandths(&c, "n", 1, 4, &change));
+	assert_true(change.given && !change.to.own);
+	assert_true(rest_change_thousandths(&c, "m", 1, 4, &change));
+	assert_false(change.given);
+}
+
+static void changes_of_yes_and_no(void **state)
+{
+	struct admin_change change;
+
+	(void)state;
+	body("{\"t\": true, \"f\": false, \"n\": null, \"i\": 1}");
+	assert_true(rest_change_bool(&c, "t", &change) && change.given && change.to.own && change.to.value == 1);
+	assert_true(rest_change_bool(&c, "f", &change) && change.given && change.to.own && change.to.value == 0);
+	assert_true(rest_change_bool(&c, "n", &change) && change.given && !change.to.own);
+	assert_true(rest_change_bool(&c, "x", &change) && !change.given);
+	assert_false(rest_change_bool(&c, "i", &change));
+	assert_refused(PROBLEM_BAD_REQUEST, "i: true or false");
+}
+
 static void arguments(void **state)
 {
 	static const struct rest_route route = { .args = { "limit", "after" } };
@@ -290,11 +346,18 @@ static void arguments(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(unknown_fields),   T(texts),
-		T(numbers),          T(changes),
-		T(booleans),         T(names),
-		T(arguments),        T(errors_of_the_database),
-		T(no_pepper_no_key), T(wrong_calls_need_no_database),
+		T(unknown_fields),
+		T(texts),
+		T(numbers),
+		T(changes),
+		T(booleans),
+		T(names),
+		T(arguments),
+		T(errors_of_the_database),
+		T(no_pepper_no_key),
+		T(wrong_calls_need_no_database),
+		T(changes_in_thousandths),
+		T(changes_of_yes_and_no),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,6 +28,7 @@ static void paths_and_methods(void **state)
 		{ "DELETE", "/api/v1/users/7/keys/12", rest_keys_revoke, "7", "12" },
 		{ "POST", "/api/v1/users/7/keys/12/rotate", rest_keys_rotate, "7", "12" },
 		{ "PUT", "/api/v1/users/7/limits", rest_limits_put, "7", "" },
+		{ "PATCH", "/api/v1/users/7/images", rest_image_bounds_patch, "7", "" },
 		{ "PATCH", "/api/v1/users/7/quota", rest_quota_patch, "7", "" },
 		{ "GET", "/api/v1/users/7/usage", rest_usage_user, "7", "" },
 		{ "DELETE", "/api/v1/users/7/allow/10.0.0.0/8", rest_allow_remove, "7", "10.0.0.0/8" },

@@ -279,33 +279,6 @@ static void thousandths(void **state)
 	assert_true(c.to.own && c.to.value == 0);
 }
 
-static void presets(void **state)
-{
-	static const char *const right[] = {
-		"a",       "thumb,wide",    "A.b_c-0",
-		"default", "a,b,c,d,e,f,g", "a234567890123456789012345678901234567890123456789012345678901234"
-	};
-	static const char *const wrong[] = {
-		"",      ",",         "a,",  ",a",   "a,,b",
-		"a,b,a", "a b",       " a",  "a:b",  "a/b",
-		"a%20b", "a\xc3\xa4", "a\n", "a,b ", "a2345678901234567890123456789012345678901234567890123456789012345"
-	};
-	char many[1024];
-	size_t n = 0;
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(right) / sizeof(right[0]); i++)
-		assert_int_equal(args_presets(right[i]), ERR_OK);
-	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
-		if (args_presets(wrong[i]) != ERR_INVALID)
-			fail_msg("%s", wrong[i]);
-	for (int i = 0; i < 100; i++)
-		n += (size_t)snprintf(many + n, sizeof(many) - n, "%sp%d", i > 0 ? "," : "", i);
-	assert_int_equal(args_presets(many), ERR_OK);
-	strcpy(many + n, ",x");
-	assert_int_equal(args_presets(many), ERR_INVALID);
-}
-
 static void lists_of_names(void **state)
 {
 	static const char *const names[] = { "minute", "hour" };
@@ -394,7 +367,6 @@ int main(void)
 		cmocka_unit_test(help_needs_no_finished_command),
 		cmocka_unit_test(changes),
 		cmocka_unit_test(thousandths),
-		cmocka_unit_test(presets),
 		cmocka_unit_test(lists_of_names),
 		cmocka_unit_test(a_flag_has_no_value),
 		cmocka_unit_test(hours),

@@ -117,13 +117,72 @@ static void texts(void **state)
 	assert_string_equal(admin_time(1772323199, buf), "2026-02-28T23:59:59Z");
 }
 
+static void presets(void **state)
+{
+	static const char *const right[] = {
+		"a",       "thumb,wide",    "A.b_c-0",
+		"default", "a,b,c,d,e,f,g", "a234567890123456789012345678901234567890123456789012345678901234"
+	};
+	static const char *const wrong[] = {
+		"",      ",",         "a,",  ",a",   "a,,b",
+		"a,b,a", "a b",       " a",  "a:b",  "a/b",
+		"a%20b", "a\xc3\xa4", "a\n", "a,b ", "a2345678901234567890123456789012345678901234567890123456789012345"
+	};
+	char many[1024];
+	size_t n = 0;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(right) / sizeof(right[0]); i++)
+		assert_int_equal(admin_presets(right[i]), ERR_OK);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		if (admin_presets(wrong[i]) != ERR_INVALID)
+			fail_msg("%s", wrong[i]);
+	for (int i = 0; i < 100; i++)
+		n += (size_t)snprintf(many + n, sizeof(many) - n, "%sp%d", i > 0 ? "," : "", i);
+	assert_int_equal(admin_presets(many), ERR_OK);
+	strcpy(many + n, ",x");
+	assert_int_equal(admin_presets(many), ERR_INVALID);
+}
+
+/* What is not a user's own is the setting's; three of them are in thousandths, and numbers without a point where they
+ * can. */
+static void bounds_of_images(void **state)
+{
+	static const struct settings settings = { .images_max_dimension = 4096,
+		                                  .images_max_dpr = 4,
+		                                  .images_max_zoom = 3,
+		                                  .images_max_blur = 50,
+		                                  .images_max_quality = 90,
+		                                  .images_require_expires = true };
+	const struct admin_images images = { .user_id = 7,
+		                             .username = "anna",
+		                             .max_dpr = { .own = true, .value = 1500 },
+		                             .max_blur = { .own = true, .value = 0 },
+		                             .require_expires = { .own = true, .value = 0 },
+		                             .presets = "a,b-c" };
+	static const struct admin_images nothing = { .user_id = 8, .username = "ben" };
+
+	(void)state;
+	json_t *v = json_pack("[o, o]", admin_json_images(&settings, &images), admin_json_images(&settings, &nothing));
+	char *text = json_dumps(v, JSON_REAL_PRECISION(6));
+	assert_string_equal(
+	        text,
+	        "[{\"user\": \"anna\", \"user_id\": 7, \"max_dimension\": 4096, \"max_dpr\": 1.5, \"max_zoom\": 3, "
+	        "\"max_blur\": 0, \"max_quality\": 90, \"require_expires\": false, \"presets\": [\"a\", \"b-c\"], "
+	        "\"defaults\": [\"max_dimension\", \"max_zoom\", \"max_quality\"]}, "
+	        "{\"user\": \"ben\", \"user_id\": 8, \"max_dimension\": 4096, \"max_dpr\": 4, \"max_zoom\": 3, "
+	        "\"max_blur\": 50, \"max_quality\": 90, \"require_expires\": true, \"presets\": [], "
+	        "\"defaults\": [\"max_dimension\", \"max_dpr\", \"max_zoom\", \"max_blur\", \"max_quality\", "
+	        "\"require_expires\"]}]");
+	free(text);
+	json_decref(v);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(durations),
-		cmocka_unit_test(months),
-		cmocka_unit_test(numbers_that_hold),
-		cmocka_unit_test(texts),
+		cmocka_unit_test(durations), cmocka_unit_test(months),  cmocka_unit_test(numbers_that_hold),
+		cmocka_unit_test(texts),     cmocka_unit_test(presets), cmocka_unit_test(bounds_of_images),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
