@@ -15,6 +15,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "io/certificate.h"
 #include "io/pg.h"
 #include "io/redis.h"
 #include "io/statshttp.h"
@@ -44,6 +45,7 @@ struct keeper {
 	struct backends *backends; /* NULL without haproxy.socket */
 	struct statshttp *stats;
 	struct reconciled reconciled;
+	struct certificate certificate;
 };
 
 /* ---- the stats port ---- */
@@ -85,6 +87,7 @@ static void metrics(struct keeper *k, struct statshttp_response *resp)
 		.disk_size_bytes = NAN,
 		.reconcile_differences = k->reconciled.differences,
 		.reconcile_at = k->reconciled.at,
+		.certificate_expires = certificate_expires(&k->certificate),
 	};
 
 	source.backends = backends_servers(k->backends, &source.backends_count);
@@ -365,7 +368,9 @@ static void on_stop(void *arg)
 int keeper_run(const struct settings *settings, unsigned slot)
 {
 	struct keeper k = { .child = { .on_go = on_go, .on_stop = on_stop },
-		            .reconciled = { .differences = NAN, .at = NAN } };
+		            .reconciled = { .differences = NAN, .at = NAN },
+		            .certificate = { .path = settings->server_tls_port != 0 ? settings->server_tls_certificate
+		                                                                    : NULL } };
 	int code = EXIT_FAILURE;
 
 	k.child.arg = &k;

@@ -334,6 +334,11 @@ static void emit_backend_weight(const struct family *f, const struct metrics_sou
 		count1(f, s->backends[i].name, s->backends[i].weight);
 }
 
+static void emit_certificate(const struct family *f, const struct metrics_source *s)
+{
+	gauge(f, s->certificate_expires);
+}
+
 static void emit_build_info(const struct family *f, const struct metrics_source *s)
 {
 	count1(f, s->version, 1);

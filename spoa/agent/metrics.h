@@ -31,7 +31,8 @@ struct metrics_source {
 	double disk_free_bytes;
 	double disk_size_bytes;
 	double reconcile_differences;
-	double reconcile_at; /* Unix time in seconds */
+	double reconcile_at;        /* Unix time in seconds */
+	double certificate_expires; /* the same */
 	const struct haproxy_server *backends;
 	size_t backends_count; /* 0: not known, too */
 };

@@ -25,6 +25,7 @@ FAMILIES = {
     "gateway_usage_memory_bytes": ("gauge", ""), "gateway_disk_free_bytes": ("gauge", ""),
     "gateway_disk_size_bytes": ("gauge", ""), "gateway_configured": ("gauge", "part"),
     "gateway_reconcile_differences": ("gauge", ""), "gateway_reconcile_timestamp_seconds": ("gauge", ""),
+    "gateway_tls_certificate_expiry_timestamp_seconds": ("gauge", ""),
 }
 
 

@@ -1,5 +1,6 @@
 """HTTPS at HAProxy: HTTP/2 follows the same rules as HTTP/1.1, plain HTTP is sent away where that is asked for."""
 
+import math
 import os
 import re
 import ssl
@@ -397,3 +398,35 @@ def test_a_stack_says_what_is_wrong_with_its_certificate(fresh_stack):
     stack = fresh_stack({"SERVER_TLS_PORT": str(ports.find_free()), "SERVER_TLS_CERTIFICATE": "/nonexistent/site.pem"}, start=False)
     with pytest.raises(StackError, match="/nonexistent/site.pem"):
         stack.start()
+
+
+# ---- when it expires ----------------------------------------------------------------------------------------------------
+
+
+def test_the_metric_tells_when_the_certificate_expires(secure, stack):
+    """Of the file as it is now; NaN and one line when the agent may not read it; NaN without HTTPS."""
+    def expires(of=None):
+        return (of or secure.stack).metrics().get("gateway_tls_certificate_expiry_timestamp_seconds")
+
+    with open(secure.pem, encoding="ascii") as file:
+        pem = file.read()
+    told = ssl.cert_time_to_seconds(ssl._ssl._test_decode_cert(secure.certificate)["notAfter"])
+    assert expires() == told and 0 < told - time.time() < 3 * 86400
+    other, _ = h2.make_certificate(secure.folder, "other", days=30)
+    try:
+        with open(other, encoding="ascii") as file:
+            renewed = file.read()
+        with open(secure.pem, "w", encoding="ascii") as file:
+            file.write(renewed)
+        assert expires() == ssl.cert_time_to_seconds(ssl._ssl._test_decode_cert(other)["notAfter"]) > told
+        os.chmod(secure.pem, 0)
+        for _ in range(5):
+            assert math.isnan(expires())
+        wait_until(lambda: f"server.tls_certificate: {secure.pem}: Permission denied" in secure.stack.logs()["agent.log"])
+        assert secure.stack.logs()["agent.log"].count("server.tls_certificate: ") == 1
+    finally:
+        os.chmod(secure.pem, 0o644)
+        with open(secure.pem, "w", encoding="ascii") as file:
+            file.write(pem)
+    assert expires() == told
+    assert math.isnan(expires(stack))

@@ -95,6 +95,7 @@ static void test_numbers(void **state)
 	source.usage_lag_s = 1.5;
 	source.usage_memory_bytes = NAN;
 	source.reconcile_at = 1795000000;
+	source.certificate_expires = 1798761600;
 	show(&source);
 	expect("gateway_verdicts_total{code=\"key_invalid\"} 1");
 	expect("gateway_verdicts_total{code=\"key_expired\"} 0");
@@ -108,6 +109,7 @@ static void test_numbers(void **state)
 	expect("gateway_policy_users 7");
 	expect("gateway_policy_keys 8");
 	expect("gateway_policy_generation 9");
+	expect("gateway_tls_certificate_expiry_timestamp_seconds 1798761600");
 	expect("gateway_policy_age_seconds 1.5");
 	expect("gateway_postgres_up 1");
 	expect("gateway_redis_up 0");
