@@ -53,13 +53,14 @@
 	" AND u.id = ANY ($1::bigint[])"
 
 /*
- * Columns: id, user_id, key_hash, scopes as a comma list, active, expiry in whole seconds (NULL: never), and the sealed
+ * Columns: id, user_id, key_hash, scopes as a comma list, active, expiry in whole seconds (NULL: never), which are
+ * those that gatewayctl and the API show, so that no key passes at the time at which it is said to end; and the sealed
  * signing key in hex (NULL: none).
  */
 #define POLICY_ROWS_KEYS_COLUMNS                                                                         \
 	"SELECT id, user_id, key_hash, array_to_string(scopes, ','), is_active AND revoked_at IS NULL, " \
 	"CASE WHEN expires_at = '-infinity' THEN 0 WHEN expires_at < 'infinity' "                        \
-	"THEN ceil(extract(epoch FROM expires_at))::bigint END, encode(signing, 'hex') FROM api_keys"
+	"THEN floor(extract(epoch FROM expires_at))::bigint END, encode(signing, 'hex') FROM api_keys"
 #define POLICY_ROWS_KEYS_ALL   POLICY_ROWS_KEYS_COLUMNS " ORDER BY id"
 #define POLICY_ROWS_KEYS_BY_ID POLICY_ROWS_KEYS_COLUMNS " WHERE id = ANY ($1::bigint[])"
 

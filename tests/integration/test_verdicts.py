@@ -1,5 +1,6 @@
 """Who may do what: every answer of the verdict on keys, users and scopes, as a client sees it."""
 
+import time
 import zlib
 
 import pytest
@@ -140,6 +141,18 @@ def test_a_key_expires_by_the_clock_alone(stack):
     wait_until(lambda: seen.append(stack.get(IMAGE, key)) or seen[-1].status != 404, 10, "the key expires")
     check_problem(seen[-1], 401, "key_expired")
     assert len(seen) > 1, "it never passed"
+
+
+def test_a_key_does_not_outlive_the_time_that_is_shown(stack):
+    """expires_at in the database has a fraction of a second, of which the shown time knows nothing."""
+    key = stack.make_key(expires="1h")
+    stack.sql("UPDATE api_keys SET expires_at = date_trunc('second', now()) + interval '2.9 s' WHERE id = %s", (key.id,))
+    (shown, ), = stack.sql("SELECT extract(epoch FROM date_trunc('second', expires_at))::float FROM api_keys WHERE id = %s",
+                           (key.id,))
+    stack.settle()
+    assert stack.get(IMAGE, key).status == 404
+    time.sleep(max(0, shown - time.time()) + 0.05)
+    check_problem(stack.get(IMAGE, key), 401, "key_expired")
 
 
 def test_a_revoked_key(stack):
