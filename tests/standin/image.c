@@ -8,6 +8,8 @@
 
 /* What AVIF cannot be smaller than. */
 #define AVIF_SIDE_MIN 16
+/* imgproxy's default, IMGPROXY_AVIF_SPEED=8: libvips counts the other way, from 9. */
+#define AVIF_EFFORT 1
 
 static const struct {
 	const char *extension;
@@ -216,7 +218,7 @@ static bool save(VipsImage *image, enum format format, int quality, struct image
 		break;
 	case FORMAT_AVIF:
 		rc = vips_heifsave_buffer(image, &out->data, &out->len, "Q", quality, "strip", TRUE, "compression",
-		                          VIPS_FOREIGN_HEIF_COMPRESSION_AV1, NULL);
+		                          VIPS_FOREIGN_HEIF_COMPRESSION_AV1, "effort", AVIF_EFFORT, NULL);
 		break;
 	case FORMAT_TIFF:
 		rc = vips_tiffsave_buffer(image, &out->data, &out->len, "Q", quality, "strip", TRUE, NULL);
