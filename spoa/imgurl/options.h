@@ -19,6 +19,8 @@ enum imgurl_resizing {
 	RESIZING_ANY, /* whatever a preset says; the bounds take it for fill */
 };
 
+enum imgurl_filter { FILTER_BLUR = 0, FILTER_SHARPEN, FILTER_COUNT };
+
 enum imgurl_side { SIDE_WIDTH = 0, SIDE_HEIGHT, SIDE_MIN_WIDTH, SIDE_MIN_HEIGHT, SIDE_COUNT };
 
 struct imgurl_options {
@@ -40,6 +42,8 @@ struct imgurl_options {
 	uint64_t crop[2]; /* thousandths, as written: pixels from 1 on, shares below, 0: the whole */
 	struct sv crop_by;
 	struct sv trim_by;
+	uint64_t sigma[FILTER_COUNT]; /* thousandths; 0: not asked for */
+	struct sv sigma_by[FILTER_COUNT];
 	enum imgurl_resizing resizing;
 	bool enlarge; /* or a preset may say so */
 	bool enlarge_asked;

@@ -238,11 +238,20 @@ static enum imgurl_result apply_dpr(struct imgurl_options *o, struct imgurl_args
 	return result == IMGURL_OK && o->dpr == 0 ? imgurl_option_malformed(o) : result;
 }
 
+static enum imgurl_result take_sigma(struct imgurl_options *o, struct imgurl_args *a, enum imgurl_filter filter)
+{
+	o->sigma_by[filter] = o->name;
+	return take_bounded(o, a, 0, o->tenant->bounds.max_blur, "", &o->sigma[filter]);
+}
+
 static enum imgurl_result apply_blur(struct imgurl_options *o, struct imgurl_args *a)
 {
-	uint64_t sigma;
+	return take_sigma(o, a, FILTER_BLUR);
+}
 
-	return take_bounded(o, a, 0, o->tenant->bounds.max_blur, "", &sigma);
+static enum imgurl_result apply_sharpen(struct imgurl_options *o, struct imgurl_args *a)
+{
+	return take_sigma(o, a, FILTER_SHARPEN);
 }
 
 /* Blocks of so many pixels: the image grows to whole ones. */

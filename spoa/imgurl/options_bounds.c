@@ -16,6 +16,11 @@
 #define WAY_TIMES     6
 #define SOURCE_PIXELS 50e6 /* IMGPROXY_MAX_SRC_RESOLUTION, and the default of uploads.max_pixels */
 
+/* Blur and sharpen may cost what a sigma of 50 (or the bound, where that is more) costs on so many pixels. */
+#define FILTER_SIGMA  50e3 /* thousandths */
+#define FILTER_PIXELS (2048.0 * 2048.0)
+#define SIDE_UNKNOWN  4096 /* IMGPROXY_MAX_RESULT_DIMENSION, and the default of images.max_dimension */
+
 /* ---- sides of the result ---- */
 
 static uint64_t at_least_one(uint64_t milli)
@@ -225,6 +230,42 @@ static enum imgurl_result check_preset(struct imgurl_options *o)
 	return IMGURL_OK;
 }
 
+/* ---- blur and sharpen ---- */
+
+/* Of the result, in pixels. What neither the URL nor this user's bound says is as long as a result may be by default.
+ */
+static double longest_result(const struct imgurl_options *o, enum imgurl_side side, enum imgurl_side least,
+                             bool behind_preset, uint64_t zoom)
+{
+	double thousandths = (double)IMGURL_MILLI * IMGURL_MILLI;
+	double asked = (double)o->sides[side].pixels * (double)zoom * (double)o->dpr / thousandths;
+	double minimum = (double)o->sides[least].pixels * (double)at_least_one(zoom) * (double)at_least_one(o->dpr) /
+	                 thousandths;
+
+	if (asked <= 0 || (o->preset && !behind_preset))
+		return most_of(SIDE_UNKNOWN, o->tenant->bounds.max_dimension);
+	return most_of(asked, minimum);
+}
+
+/* libvips adds up so many neighbours of each pixel as the sigma is large: with 50 a result of 4096 x 4096 takes 20 s.
+ */
+static enum imgurl_result check_filters(struct imgurl_options *o)
+{
+	enum imgurl_filter stronger = o->sigma[FILTER_BLUR] >= o->sigma[FILTER_SHARPEN] ? FILTER_BLUR : FILTER_SHARPEN;
+	uint64_t sum = o->sigma[FILTER_BLUR] + o->sigma[FILTER_SHARPEN];
+
+	if (sum == 0)
+		return IMGURL_OK;
+	double pixels = longest_result(o, SIDE_WIDTH, SIDE_MIN_WIDTH, o->width_given, o->zoom[0]) *
+	                longest_result(o, SIDE_HEIGHT, SIDE_MIN_HEIGHT, o->height_given, o->zoom[1]);
+	double most = most_of(FILTER_SIGMA, o->tenant->bounds.max_blur) * FILTER_PIXELS;
+	if ((double)sum * pixels <= most)
+		return IMGURL_OK;
+	return imgurl_option_beyond(o, o->sigma_by[stronger], (uint64_t)(most / pixels),
+	                            ", blur and sharpen together, for a result that may be this large: a smaller "
+	                            "width and height let more");
+}
+
 static enum imgurl_result check_alone(struct imgurl_options *o)
 {
 	bool sized = o->sides[SIDE_WIDTH].pixels > 0 || o->sides[SIDE_HEIGHT].pixels > 0;
@@ -257,7 +298,7 @@ static enum imgurl_result check_expires(struct imgurl_options *o)
 enum imgurl_result imgurl_options_end(struct imgurl_options *o)
 {
 	static enum imgurl_result (*const checks[])(struct imgurl_options * o) = {
-		check_preset, check_alone, check_fill, check_minimum, check_expires,
+		check_preset, check_alone, check_fill, check_minimum, check_filters, check_expires,
 	};
 	enum imgurl_result result = check_side(o, SIDE_WIDTH, SIDE_MIN_WIDTH, o->zoom[0], o->padding[0]);
 

@@ -52,7 +52,7 @@ static void test_canonical(void **state)
 		{ "rotate:90/rot:-90/rot:0/rot:450/rot:-360/", "/rot:90/rot:270/rot:0/rot:90/rot:0" },
 		{ "flip:1:0/fl::1/", "/fl:1:0/fl::1" },
 		{ "background:ABC/bg:255:0:07/bg:a0b1c2/bg:/", "/bg:abc/bg:255:0:7/bg:a0b1c2/bg:" },
-		{ "blur:0.3/bl:50/sharpen:0.7/sh:1/pixelate:5/pix:0/", "/bl:0.3/bl:50/sh:0.7/sh:1/pix:5/pix:0" },
+		{ "blur:0.3/bl:5/sharpen:0.7/sh:1/pixelate:5/pix:0/", "/bl:0.3/bl:5/sh:0.7/sh:1/pix:5/pix:0" },
 		{ "watermark:0.5:re:10:-10:0.2/wm:1/wm:0:soea/wm:1::::1/",
 		  "/wm:0.5:re:10:-10:0.2/wm:1/wm:0:soea/wm:1::::1" },
 		{ "strip_metadata:1/sm:0/keep_copyright:1/kcr:0/strip_color_profile:0/scp:1/",
@@ -503,7 +503,7 @@ static void test_bounds(void **state)
 		{ "z:4:4/", NULL },
 		{ "z:4.001/", "z" },
 		{ "zoom:1:5/", "zoom" },
-		{ "bl:50/", NULL },
+		{ "rs:fit:2048:2048/bl:50/", NULL },
 		{ "bl:50.1/", "bl" },
 		{ "sharpen:51/", "sharpen" },
 		{ "q:101/", "q" },
@@ -661,6 +661,50 @@ static void test_way(void **state)
 	CHECK_ROWS(longer, &tenant);
 }
 
+/* What blur and sharpen cost is their sigma times the pixels of the result. */
+static void test_filters(void **state)
+{
+	(void)state;
+	static const struct row rows[] = {
+		{ "bl:12.5/", NULL }, /* 4096 x 4096, for all that is known */
+		{ "bl:12.6/", "bl" },
+		{ "sh:12.5/", NULL },
+		{ "sharpen:12.6/", "sharpen" },
+		{ "bl:50/bl:5/", NULL }, /* the last one holds */
+		{ "bl:10/sh:2.5/", NULL },
+		{ "bl:10/sh:2.6/", "bl" },
+		{ "bl:5/sh:10/", "sh" },
+		{ "w:2048/h:2048/bl:50/", NULL },
+		{ "w:2048/h:2049/bl:50/", "bl" },
+		{ "bl:50/rs:fill:4096:1024/", NULL },
+		{ "w:1024/bl:50/", NULL }, /* the other side is the source's */
+		{ "w:1025/bl:50/", "bl" },
+		{ "w:1025/h:0/bl:50/", "bl" },
+		{ "w:1024/h:1024/dpr:2/bl:50/", NULL },
+		{ "w:1024/h:1024/dpr:2/z:1.1:1/bl:50/", "bl" },
+		{ "w:4096/h:4096/z:0.5/bl:50/", NULL },
+		{ "w:100/h:2048/mw:2048/bl:50/", NULL },
+		{ "w:100/h:2049/mw:2048/bl:50/", "bl" },
+		{ "mw:100/mh:100/bl:50/", "bl" },
+		{ "pr:thumb/bl:12.5/", NULL },
+		{ "w:100/h:100/pr:thumb/bl:50/", "bl" }, /* the preset's sides may be others */
+		{ "pr:thumb/w:100/h:100/bl:50/", NULL },
+	};
+	struct imgurl_tenant tenant = make_tenant();
+	CHECK_ROWS(rows, &tenant);
+	rewrite("bl:50/", &tenant);
+	assert_true(sv_eq(out.detail,
+	                  SV("The option bl goes beyond its bound: at most 12.5, blur and sharpen together, for a "
+	                     "result that may be this large: a smaller width and height let more.")));
+	/* Who may blur more may do so on as many pixels; who may not have large results can have large sources. */
+	tenant.bounds.max_blur = 1000 * 1000;
+	tenant.bounds.max_dimension = 500;
+	static const struct row other[] = { { "w:500/h:500/bl:1000/", NULL },
+		                            { "bl:250/", NULL },
+		                            { "bl:251/", "bl" } };
+	CHECK_ROWS(other, &tenant);
+}
+
 /* A crop makes a ratio of its own, and so does trim. */
 static void test_way_of_crops(void **state)
 {
@@ -797,6 +841,7 @@ int main(void)
 		cmocka_unit_test(test_expires),
 		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_way),
+		cmocka_unit_test(test_filters),
 		cmocka_unit_test(test_way_of_crops),
 		cmocka_unit_test(test_way_of_minima),
 		cmocka_unit_test(test_way_of_vectors),
