@@ -153,8 +153,10 @@ static void on_pg_up(void *arg)
 static void on_pg_down(void *arg, const char *why)
 {
 	struct keeper *k = arg;
+	char value[512];
 
-	log_warn("postgres: connection lost, verdicts go on with the policy as it is: %s", why);
+	log_warn("postgres: connection lost, verdicts go on with the policy as it is: error=\"%s\"",
+	         log_value(value, sizeof(value), why));
 	policy_sync_down(k->sync);
 }
 

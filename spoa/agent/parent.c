@@ -61,6 +61,7 @@ struct worker {
 	unsigned backoff_ms;
 	uint64_t deaths_since_ns;
 	unsigned deaths;
+	bool replacing; /* its last process ended unasked, and no other is ready yet */
 };
 
 struct parent {
@@ -326,10 +327,14 @@ static void on_control(void *arg, unsigned events)
 		return;
 	proc->state = PROC_READY;
 	proc->was_ready = true;
-	if (proc == w->current)
+	if (proc == w->current) {
+		if (w->replacing)
+			log_info("%s: pid=%d is ready, in place of the one that ended", w->name, (int)proc->pid);
+		w->replacing = false;
 		go_if_alone(w);
-	else if (proc == w->next)
+	} else if (proc == w->next) {
 		reload_check(w->parent);
+	}
 }
 
 static void start_worker(struct worker *w)
@@ -388,6 +393,7 @@ static void current_ended(struct worker *w, const struct proc *proc, int status)
 	else if (proc->frozen)
 		reason = AGENT_RESTART_FROZEN;
 	w->current = NULL;
+	w->replacing = true;
 	agent_count(&w->parent->shared->metrics.restarts[row][reason]);
 	unsigned delay = restart_delay_ms(w, proc, WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 	if (delay == 0)

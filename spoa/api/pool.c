@@ -57,6 +57,8 @@ static bool may_try(struct pool *p)
 
 static void tried(struct pool *p, const char *error)
 {
+	char value[512];
+
 	pthread_mutex_lock(&p->lock);
 	bool was_down = p->down;
 	p->down = error != NULL;
@@ -64,7 +66,7 @@ static void tried(struct pool *p, const char *error)
 	p->retry_ns = clock_mono_ns() + RETRY_NS;
 	pthread_mutex_unlock(&p->lock);
 	if (error != NULL && !was_down)
-		log_warn("postgres: down: error=\"%s\"", error);
+		log_warn("postgres: down: error=\"%s\"", log_value(value, sizeof(value), error));
 	else if (error == NULL && was_down)
 		log_info("postgres: up");
 }

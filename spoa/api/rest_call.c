@@ -88,6 +88,8 @@ static void refuse_sentence(struct rest_db_call *c, enum problem problem, const 
 
 void rest_fail(struct rest_db_call *c, enum err err, const char *error)
 {
+	char value[512];
+
 	switch (err) {
 	case ERR_NOT_FOUND:
 	case ERR_BAD_STATE:
@@ -102,7 +104,7 @@ void rest_fail(struct rest_db_call *c, enum err err, const char *error)
 	default:
 		c->lost = err == ERR_CLOSED;
 		log_error("rest: the database did not do it: method=%s route=%s request_id=%s error=\"%s\"",
-		          c->route->method, c->route->path, c->request_id, error);
+		          c->route->method, c->route->path, c->request_id, log_value(value, sizeof(value), error));
 		rest_deny(c, PROBLEM_UNAVAILABLE, "The database did not do it. Try again.");
 		break;
 	}

@@ -1,14 +1,15 @@
 #include "base/log.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-static const char *program_name = "gateway";
-static enum log_level least = LOG_INFO;
-static enum log_format line_format = LOG_TEXT;
+static const char *_Atomic program_name = "gateway";
+static _Atomic(enum log_level) least = LOG_INFO;
+static _Atomic(enum log_format) line_format = LOG_TEXT;
 
 static const char *const level_names[] = { "debug", "info", "warn", "error" };
 
@@ -21,7 +22,7 @@ void log_init(const char *program, enum log_level level, enum log_format format)
 
 bool log_on(enum log_level level)
 {
-	return level >= least;
+	return level >= atomic_load_explicit(&least, memory_order_relaxed);
 }
 
 enum err log_level_parse(const char *word, enum log_level *out)
@@ -44,7 +45,7 @@ void log_write(enum log_level level, const char *fmt, ...)
 	struct tm tm;
 	va_list ap;
 
-	if (level < least)
+	if (!log_on(level))
 		return;
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);

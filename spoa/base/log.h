@@ -21,7 +21,10 @@
 enum log_level { LOG_DEBUG = 0, LOG_INFO, LOG_WARN, LOG_ERROR };
 enum log_format { LOG_TEXT = 0, LOG_JSON };
 
-/* Sets the program's name (kept by pointer), the least level that is printed, and the format. May be called again. */
+/*
+ * Sets the program's name (kept by pointer), the least level that is printed, and the format. May be called again, by
+ * the same thread with the same name, while others write lines.
+ */
 void log_init(const char *program, enum log_level level, enum log_format format);
 bool log_on(enum log_level level);
 void log_write(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -29,6 +32,12 @@ void log_write(enum log_level level, const char *fmt, ...) __attribute__((format
 /* "debug", "info", "warn" or "error" to a level, "text" or "json" to a format; ERR_INVALID for other words. */
 MUST_CHECK enum err log_level_parse(const char *word, enum log_level *out);
 MUST_CHECK enum err log_format_parse(const char *word, enum log_format *out);
+
+/*
+ * Copies `text`, cut to size - 1 bytes, for key="…" of a line: each quote becomes an apostrophe, so that what others
+ * wrote ends no value and begins no field. Returns buf.
+ */
+const char *log_value(char *buf, size_t size, const char *text);
 
 /* Of a text; what is longer is cut. */
 #define LOG_TEXT_MAX 1023

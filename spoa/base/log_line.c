@@ -154,6 +154,16 @@ static bool take_field(struct sv *rest, struct sv *name, struct sv *value)
 	return true;
 }
 
+const char *log_value(char *buf, size_t size, const char *text)
+{
+	size_t n = strnlen(text, size - 1);
+
+	for (size_t i = 0; i < n; i++)
+		buf[i] = text[i] != '"' ? text[i] : '\'';
+	buf[n] = '\0';
+	return buf;
+}
+
 static bool is_fields(struct sv rest)
 {
 	struct sv name, value;

@@ -109,8 +109,15 @@ static void disconnect(struct pg *pg)
 	pg->conn = NULL;
 }
 
+/* Which of a program's connections it is, as pg_stat_activity shows it. */
+static const char *client(const struct pg *pg)
+{
+	return pg->application_name != NULL ? pg->application_name : "";
+}
+
 static void retry_later(struct pg *pg, bool was_up)
 {
+	char value[PG_ERROR_MAX];
 	uint64_t skipped;
 	unsigned delay = 0;
 
@@ -127,8 +134,8 @@ static void retry_later(struct pg *pg, bool was_up)
 		delay = backoff_next_ms(&pg->backoff);
 	loop_timer_start(&pg->timer, delay, 0);
 	if (log_gate(&pg->gate, loop_now_ns(pg->loop), LOG_EVERY_SECS * NS_PER_SEC, &skipped))
-		log_warn("postgres: no connection: error=\"%s\" retry_ms=%u skipped=%llu", pg->error, delay,
-		         (unsigned long long)skipped);
+		log_warn("postgres: no connection: client=\"%s\" error=\"%s\" retry_ms=%u skipped=%llu", client(pg),
+		         log_value(value, sizeof(value), pg->error), delay, (unsigned long long)skipped);
 }
 
 /* The attempt has failed, or the connection is lost. */
@@ -236,8 +243,8 @@ static void up(struct pg *pg)
 	pg->up_ns = loop_now_ns(pg->loop);
 	pg->error[0] = '\0';
 	loop_io_start(&pg->io, PQsocket(pg->conn), LOOP_READ);
-	log_info("postgres: connected: host=%s port=%s server_version=%d", PQhost(pg->conn), PQport(pg->conn),
-	         PQserverVersion(pg->conn));
+	log_info("postgres: connected: client=\"%s\" host=%s port=%s server_version=%d", client(pg), PQhost(pg->conn),
+	         PQport(pg->conn), PQserverVersion(pg->conn));
 	if (pg->config.on_up != NULL)
 		pg->config.on_up(pg->config.arg);
 }
@@ -281,10 +288,10 @@ static void on_io(void *arg, unsigned events)
 
 static void on_notice(void *arg, const char *message)
 {
-	char line[PG_ERROR_MAX];
+	char line[PG_ERROR_MAX], value[PG_ERROR_MAX];
 	(void)arg;
 	pg_one_line(line, sizeof(line), message);
-	log_debug("postgres: notice=\"%s\"", line);
+	log_debug("postgres: notice=\"%s\"", log_value(value, sizeof(value), line));
 }
 
 /* hostaddrs: comma list of n numeric addresses, or NULL to leave the host to libpq, which needs no look-up then. */
@@ -313,6 +320,8 @@ static void connect_start(struct pg *pg, const char *hostaddrs, size_t n)
 		return;
 	}
 	PQsetNoticeProcessor(pg->conn, on_notice, NULL);
+	/* The context of an error can be a page of SQL, which is in the source. */
+	PQsetErrorContextVisibility(pg->conn, PQSHOW_CONTEXT_NEVER);
 	loop_io_start(&pg->io, PQsocket(pg->conn), LOOP_WRITE);
 }
 

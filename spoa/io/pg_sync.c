@@ -23,10 +23,10 @@ struct pg_sync {
 
 static void on_notice(void *arg, const char *message)
 {
-	char line[PG_ERROR_MAX];
+	char line[PG_ERROR_MAX], value[PG_ERROR_MAX];
 	(void)arg;
 	pg_one_line(line, sizeof(line), message);
-	log_debug("postgres: notice=\"%s\"", line);
+	log_debug("postgres: notice=\"%s\"", log_value(value, sizeof(value), line));
 }
 
 enum err pg_sync_open(const char *dsn, const char *application_name, unsigned connect_timeout_ms, struct pg_sync **out,

@@ -41,6 +41,7 @@ TAILQ_HEAD(command_list, command);
 struct redis {
 	struct loop *loop;
 	struct redis_config config;
+	char name[ADDR_TEXT_MAX]; /* the setting, for the log */
 	struct addr addr;
 	char *password;
 	struct redis_tls *tls; /* NULL: in the clear */
@@ -117,6 +118,7 @@ static void command_free(struct command *c)
 
 static void retry_later(struct redis *r, bool was_up)
 {
+	char value[sizeof(r->error)];
 	uint64_t skipped;
 	unsigned delay = 0;
 
@@ -133,8 +135,8 @@ static void retry_later(struct redis *r, bool was_up)
 	}
 	loop_timer_start(&r->timer, delay, 0);
 	if (log_gate(&r->gate, loop_now_ns(r->loop), LOG_EVERY_SECS * NS_PER_SEC, &skipped))
-		log_warn("redis: no connection: error=\"%s\" retry_ms=%u skipped=%llu", r->error, delay,
-		         (unsigned long long)skipped);
+		log_warn("redis: no connection: addr=%s error=\"%s\" retry_ms=%u skipped=%llu", r->name,
+		         log_value(value, sizeof(value), r->error), delay, (unsigned long long)skipped);
 }
 
 /* The attempt has failed, or the connection is lost: from here on commands are refused. */
@@ -335,7 +337,7 @@ static void up(struct redis *r)
 	r->error[0] = '\0';
 	r->ping_out = false;
 	loop_timer_start(&r->timer, r->config.ping_interval_ms, r->config.ping_interval_ms);
-	log_info("redis: connected");
+	log_info("redis: connected: addr=%s", r->name);
 	if (r->config.on_up != NULL)
 		r->config.on_up(r->config.arg);
 }
@@ -476,6 +478,7 @@ enum err redis_new(struct loop *loop, const struct redis_config *config, struct 
 	}
 	r->loop = loop;
 	r->config = *config;
+	snprintf(r->name, sizeof(r->name), "%s", config->addr);
 	r->config.addr = r->config.password = r->config.tls_ca = NULL; /* the caller's memory */
 	if (config->password != NULL && config->password[0] != '\0') {
 		r->password = strdup(config->password);

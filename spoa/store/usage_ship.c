@@ -168,6 +168,7 @@ static void look_at_next(struct usage_ship *s)
 static bool quarantine(struct usage_ship *s, struct usage_position after, const char *why, const char *detail,
                        struct sv text)
 {
+	char value[512];
 	uint64_t skipped;
 	bool added;
 
@@ -181,7 +182,7 @@ static bool quarantine(struct usage_ship *s, struct usage_position after, const 
 	if (log_gate(&s->quarantine_gate, loop_now_ns(s->loop), LOG_EVERY_NS, &skipped))
 		log_error("usage: a record goes to quarantine.usage: reason=%s error=\"%s\" place=%" PRIu64 ":%" PRIu64
 		          " skipped=%" PRIu64,
-		          why, detail, after.segment, after.offset, skipped);
+		          why, log_value(value, sizeof(value), detail), after.segment, after.offset, skipped);
 	return true;
 }
 

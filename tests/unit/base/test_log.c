@@ -1,6 +1,7 @@
 /* The lines of the log: fields, escapes, and nothing that a text can forge. */
 #include "unit.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -100,6 +101,20 @@ static void test_anything(void **state)
 	}
 }
 
+static void test_value(void **state)
+{
+	(void)state;
+	char value[16], text[64];
+
+	assert_string_equal(log_value(value, sizeof(value), "plain"), "plain");
+	assert_string_equal(log_value(value, sizeof(value), "a\" b=\"c"), "a' b='c");
+	assert_string_equal(log_value(value, sizeof(value), "cut at its 15th byte"), "cut at its 15th");
+	assert_string_equal(log_value(value, sizeof(value), ""), "");
+	/* As libpq says it. */
+	snprintf(text, sizeof(text), "down: error=\"%s\" n=1", log_value(value, sizeof(value), "at \"::1\", no"));
+	assert_string_equal(line(LOG_TEXT, text), HEAD "\"down\" error=\"at '::1', no\" n=1");
+}
+
 static void test_words(void **state)
 {
 	enum log_format format = LOG_TEXT;
@@ -118,10 +133,8 @@ static void test_words(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_text),
-		cmocka_unit_test(test_json),
-		cmocka_unit_test(test_anything),
-		cmocka_unit_test(test_words),
+		cmocka_unit_test(test_text),  cmocka_unit_test(test_json),  cmocka_unit_test(test_anything),
+		cmocka_unit_test(test_value), cmocka_unit_test(test_words),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
