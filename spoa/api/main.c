@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "api/pool.h"
+#include "api/reload.h"
 #include "api/server.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -39,14 +40,18 @@ static const char usage[] =
         "                   else /etc/imgproxy-gateway/config.yaml)\n"
         "  --check-config   read the settings, say ok or what is wrong, and exit\n"
         "  --version        print the version and exit\n"
-        "  --help           print this and exit\n";
+        "  --help           print this and exit\n"
+        "\n"
+        "Signals: SIGTERM ends it when the requests under way are done; SIGHUP reads the settings again and\n"
+        "takes log.level and log.format from them.\n";
 
-/* SIGTERM and SIGINT are waited for by main() alone; every thread inherits the mask. */
+/* The signals are waited for by main() alone; every thread inherits the mask. */
 static void block_signals(sigset_t *set)
 {
 	sigemptyset(set);
 	sigaddset(set, SIGTERM);
 	sigaddset(set, SIGINT);
+	sigaddset(set, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 }
@@ -104,7 +109,8 @@ static enum err open_pool(struct pool **pool, const struct settings *s)
 	return err;
 }
 
-static void serve(struct server *server, const struct settings *s, const struct uploads *uploads, const sigset_t *set)
+static void serve(struct server *server, const struct settings *s, const struct uploads *uploads, const sigset_t *set,
+                  const char *config)
 {
 	int sig;
 
@@ -112,7 +118,8 @@ static void serve(struct server *server, const struct settings *s, const struct 
 	size_t removed = parts_clean(uploads->dir_fd, clock_real_s() - LEFTOVER_AGE_S, stop_is_asked);
 	if (removed > 0)
 		log_info("uploads: removed %zu leftovers of interrupted uploads", removed);
-	sigwait(set, &sig);
+	while (sigwait(set, &sig) == 0 && sig == SIGHUP)
+		reload_log(config, s);
 	log_info("stopping: signal=%s", sig == SIGTERM ? "TERM" : "INT");
 	/* Now, not at the end: by then the file may belong to the process that comes after this one. */
 	listener_unlink(s->api_bind);
@@ -120,7 +127,7 @@ static void serve(struct server *server, const struct settings *s, const struct 
 		log_warn("stopping: some requests were not finished within agent.drain_timeout");
 }
 
-static int run(const struct settings *s)
+static int run(const struct settings *s, const char *config)
 {
 	char error[512];
 	struct uploads uploads = { .dir_fd = -1 };
@@ -156,7 +163,7 @@ static int run(const struct settings *s)
 		goto out;
 	}
 	fd = -1;
-	serve(server, s, &uploads, &set);
+	serve(server, s, &uploads, &set, config);
 	status = 0;
 out:
 	/* Before the server: it must not end while a request waits for the pool. */
@@ -213,7 +220,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	log_init("gateway-api", (enum log_level)settings.log_level, settings_log_format(&settings));
-	status = run(&settings);
+	status = run(&settings, options.config);
 	settings_free(&settings);
 	return status;
 }

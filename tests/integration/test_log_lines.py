@@ -1,5 +1,7 @@
-"""What the programs' logs say about parts that went away: lines that can be read by field, also by machines."""
+"""What the programs' logs say about parts that went away: lines that can be read by field, also by machines; and the level
+of gateway-api at run time."""
 
+import os
 import re
 import signal
 
@@ -63,3 +65,31 @@ def test_a_replaced_worker(fresh_stack):
                                      stack.logs()["agent.log"][start:]), 20)
     processes.wait_all_up(stack)
     assert stack.logs()["agent.log"][start:].count("in place of") == 2
+
+
+def test_level_and_format_of_the_api(fresh_stack):
+    """SIGHUP takes these two from the file; what else was changed is named; a file that is wrong changes nothing."""
+    stack = fresh_stack()
+    key, pid = stack.make_key(), stack["api"].pid
+
+    def hup(**settings):
+        start = len(stack.logs()["api.log"])
+        stack.settings.update(settings)
+        stack.write_config()
+        os.kill(stack["api"].pid, signal.SIGHUP)
+        return start
+
+    def said(start, pattern):
+        return wait_until(lambda: re.search(pattern, stack.logs()["api.log"][start:], re.M), 10, pattern)
+
+    start = hup(LOG_FORMAT="json", LOG_LEVEL="warn", UPLOADS_MAX_SIZE="1MB", METRICS_ENABLED="false")
+    said(start, r'level=warn .*"reload: uploads.max_size was changed, and needs a restart"')
+    assert "metrics.enabled" not in stack.logs()["api.log"], "that is nothing to this program"
+    start = hup(LOG_LEVEL="info")
+    said(start, r'^\{.*"msg":"reload: done"\}')
+    start = hup(LOG_FORMAT="text", LOG_LEVEL="loud")
+    said(start, r'"level":"error".*log\.level.*the old settings stay')
+    start = hup(LOG_LEVEL="info")
+    said(start, r'level=info .*msg="reload: done"')
+    assert stack["api"].pid == pid and stack["api"].is_running()
+    assert stack.get(ME, key).status == 200
