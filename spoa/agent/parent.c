@@ -68,6 +68,8 @@ struct parent {
 	const char *program;
 	const char *config; /* --config option, or NULL: where a reload reads the settings */
 	struct settings *settings;
+	struct settings started; /* what the sockets were opened with; from the first reload on */
+	bool has_started;
 	struct loop *loop;
 	struct agent_sockets sockets;
 	struct agent_shared *shared;
@@ -237,7 +239,11 @@ static void reload_check(struct parent *p)
 	for (unsigned i = 0; i < p->count; i++)
 		if (p->workers[i].next == NULL || p->workers[i].next->state != PROC_READY)
 			return;
-	settings_free(p->settings);
+	if (!p->has_started)
+		p->started = *p->settings;
+	else
+		settings_free(p->settings);
+	p->has_started = true;
 	*p->settings = p->reloaded;
 	memset(&p->reloaded, 0, sizeof(p->reloaded));
 	close(p->config_fd);
@@ -258,16 +264,17 @@ static void reload_check(struct parent *p)
 	reload_end(p);
 }
 
-/* Names what the new settings have changed in vain. */
+/* Names what the settings have in vain, also when a reload before this one has changed it. */
 static void warn_restart(const struct parent *p)
 {
+	const struct settings *started = p->has_started ? &p->started : p->settings;
 	size_t count;
 	const struct setting_info *table = settings_table(&count);
 
 	for (size_t i = 0; i < count; i++)
-		if ((table[i].flags & SETTING_RESTART) != 0 && !settings_equal(&p->reloaded, p->settings, i))
+		if ((table[i].flags & SETTING_RESTART) != 0 && !settings_equal(&p->reloaded, started, i))
 			log_warn("reload: %s was changed, and needs a restart", table[i].name);
-	if ((p->reloaded.usage_token[0] == '\0') != (p->settings->usage_token[0] == '\0'))
+	if ((p->reloaded.usage_token[0] == '\0') != (started->usage_token[0] == '\0'))
 		log_warn("reload: whether there is a usage.token was changed, and needs a restart");
 }
 
@@ -619,6 +626,8 @@ end_shared:
 end_loop:
 	loop_free(p->loop);
 end:
+	if (p->has_started)
+		settings_free(&p->started);
 	free(p);
 	return code;
 }

@@ -171,6 +171,8 @@ out:
 	server_free(server);
 	pool_free(pool);
 	uploads_close(&uploads);
+	if (status == 0)
+		log_info("stopped");
 	if (fd >= 0) {
 		close(fd);
 		listener_unlink(s->api_bind);

@@ -93,3 +93,20 @@ def test_level_and_format_of_the_api(fresh_stack):
     said(start, r'level=info .*msg="reload: done"')
     assert stack["api"].pid == pid and stack["api"].is_running()
     assert stack.get(ME, key).status == 200
+
+
+def test_what_needs_a_restart_is_named_until_it_came(fresh_stack):
+    """Each reload says it, not the first alone: what holds is still what the agent was started with."""
+    stack = fresh_stack()
+    bind = stack.settings["METRICS_BIND"]
+    says = '"reload: metrics.bind was changed, and needs a restart"'
+    for value, count in (("127.0.0.1:1", 1), ("127.0.0.1:1", 2), (bind, 2)):
+        processes.reload(stack, METRICS_BIND=value)
+        assert stack.logs()["agent.log"].count(says) == count, value
+
+
+def test_stops_are_told(fresh_stack):
+    stack = fresh_stack()
+    for name in ("agent", "api"):
+        stack[name].stop()
+        assert lines(stack, f"{name}.log")[-1]["msg"] == "stopped"
