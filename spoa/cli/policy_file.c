@@ -14,6 +14,7 @@
 #include "store/admin_allow.h"
 #include "store/admin_backend.h"
 #include "store/admin_limit.h"
+#include "store/admin_words.h"
 
 #define DESCRIPTION_MAX 1000
 #define KEY_NAME_MAX    255
@@ -123,12 +124,9 @@ static void read_preset(void *arg, size_t i)
 
 	if (text == NULL)
 		return;
-	size_t n = strlen(text);
-	bool ok = n >= 1 && n <= POLICY_PRESET_MAX && strcmp(text, "none") != 0;
-	for (size_t k = 0; k < n && ok; k++)
-		ok = sv_alnum(text[k]) || memchr("._-", text[k], 3) != NULL;
+	bool ok = admin_is_preset(sv_str(text));
 	for (size_t k = 0; k < f->presets_count && ok; k++)
-		ok = !sv_eq(f->presets[k], sv_from(text, n));
+		ok = !sv_eq(f->presets[k], sv_str(text));
 	if (!ok)
 		yaml_reader_error(&f->r, yaml_reader_line(&f->r),
 		                  "\"%.100s\" must be a name of 1 to %d of A-Z a-z 0-9 . _ -, not `none`, each at most "

@@ -50,20 +50,26 @@ enum err admin_month(const char *text)
 	return month >= 1 && month <= 12 ? ERR_OK : ERR_INVALID;
 }
 
+bool admin_is_preset(struct sv name)
+{
+	if (name.n < 1 || name.n > POLICY_PRESET_MAX || sv_eq(name, SV("none")))
+		return false;
+	for (size_t i = 0; i < name.n; i++)
+		if (!sv_alnum(name.p[i]) && memchr("._-", name.p[i], 3) == NULL)
+			return false;
+	return true;
+}
+
 enum err admin_presets(const char *text)
 {
 	struct sv names[POLICY_PRESETS_MAX], rest = sv_str(text);
 	size_t count = 0;
 
 	while (count < POLICY_PRESETS_MAX && sv_split(&rest, ',', &names[count])) {
-		const struct sv *name = &names[count];
-		if (name->n < 1 || name->n > POLICY_PRESET_MAX)
+		if (!admin_is_preset(names[count]))
 			return ERR_INVALID;
-		for (size_t i = 0; i < name->n; i++)
-			if (!sv_alnum(name->p[i]) && memchr("._-", name->p[i], 3) == NULL)
-				return ERR_INVALID;
 		for (size_t i = 0; i < count; i++)
-			if (sv_eq(names[i], *name))
+			if (sv_eq(names[i], names[count]))
 				return ERR_INVALID;
 		count++;
 	}

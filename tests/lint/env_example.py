@@ -9,6 +9,8 @@ import os
 import re
 import sys
 
+import made
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 TABLE = os.path.join(ROOT, "spoa/base/settings.def")
 DOCUMENT = os.path.join(ROOT, ".env.example")
@@ -61,16 +63,7 @@ def as_text():
 
 
 def main(what):
-    after = as_text()
-    with open(DOCUMENT, encoding="utf-8") as file:
-        if file.read() == after:
-            return 0
-    if what == "check":
-        print(".env.example is not what spoa/base/settings.def says: `make docs` writes it")
-        return 1
-    with open(DOCUMENT, "w", encoding="utf-8") as file:
-        file.write(after)
-    return 0
+    return made.settle(what, DOCUMENT, as_text(), ".env.example is not what spoa/base/settings.def says")
 
 
 if __name__ == "__main__":

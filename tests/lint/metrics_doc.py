@@ -9,6 +9,8 @@ import os
 import re
 import sys
 
+import made
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 TABLE = os.path.join(ROOT, "spoa/agent/metrics.def")
 DOCUMENT = os.path.join(ROOT, "docs/metrics.md")
@@ -44,14 +46,7 @@ def main(what):
     head, _, rest = before.partition(BEGIN)
     _, _, tail = rest.partition(END)
     after = f"{head}{BEGIN}\n{as_text(load_table())}\n{END}{tail}"
-    if after == before:
-        return 0
-    if what == "check":
-        print("docs/metrics.md is not what spoa/agent/metrics.def says: `make docs` writes it")
-        return 1
-    with open(DOCUMENT, "w", encoding="utf-8") as file:
-        file.write(after)
-    return 0
+    return made.settle(what, DOCUMENT, after, "docs/metrics.md is not what spoa/agent/metrics.def says")
 
 
 if __name__ == "__main__":
